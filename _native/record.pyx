@@ -1,0 +1,42 @@
+"""Pick records out of slabs and other buffers, without copying a byte.
+
+Source: docs/format-wal.md, "Record". Validation is the reader's job (wal.pyx): everything here
+trusts its header.
+"""
+
+cimport cython
+from libc.stdlib cimport free, realloc
+
+
+@cython.final
+cdef class RecordBatch:
+    def __cinit__(self):
+        self.refs = NULL
+        self.count = self.capacity = 0
+        self.owners = []
+
+    def __dealloc__(self):
+        free(self.refs)
+
+    cdef int push(self, const uint8_t *record) except -1:
+        cdef RecordRef *grown
+        if self.count == self.capacity:
+            self.capacity = max(64, 2 * self.capacity)
+            grown = <RecordRef *>realloc(self.refs, self.capacity * sizeof(RecordRef))
+            if grown == NULL:
+                raise MemoryError
+            self.refs = grown
+        self.refs[self.count] = record_ref(record)
+        self.count += 1
+        return 0
+
+    @staticmethod
+    def from_buffers(records):
+        """A batch over whole records (bytes-like, one each), in LSN order."""
+        cdef RecordBatch batch = RecordBatch()
+        cdef const uint8_t[::1] view
+        for record in records:
+            view = record
+            batch.owners.append(record)
+            batch.push(&view[0])
+        return batch

@@ -1,0 +1,44 @@
+"""Every limit and tuning knob, with the reason for its value. Sizes are bytes, times seconds.
+
+``Limits`` affect behaviour and hold for every store; ``FileStoreOptions`` affect
+performance, space and durability of the file store only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    body_size_max: int = 64 * MIB  # one append; it must fit into one file of the log
+    path_size_max: int = 4 * KIB  # UTF-8 bytes of a path
+    content_type_size_max: int = 1 * KIB
+    producer_id_size_max: int = 1 * KIB
+    seq_size_max: int = 1 * KIB
+    fork_depth_max: int = 64  # a read walks the chain of forks
+    json_depth_max: int = 128  # nesting that every client's parser takes
+
+
+# One chunk of an answer is at most this, or one message. Part of the format of offsets: in an
+# append longer than a chunk, each multiple of it counted from the append's start is an offset
+# that readers may have been given, so it cannot be an option.
+READ_SIZE_MAX = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class FileStoreOptions:
+    wal_file_size: int = 65 * MIB  # body_size_max and its frame fit into one
+    wal_size_max: int = 256 * MIB  # bounds recovery and disk use
+    slab_size: int = 1 * MIB  # staging memory is taken in these
+    flush_size: int = 16 * MIB  # staged bytes that start a flush: bounds recovery time
+    flush_age: float = 60.0  # and the oldest unflushed record's age that does
+    backlog_size_max: int = 128 * MIB  # staged and unflushed bytes, beyond: StoreBusy
+    idle_watermark_delay: float = 0.02  # quiet time after which a watermark frame proves the last
+    streams_cached_max: int = 16_384  # rows kept in memory though nobody uses them now
+    sweep_interval: float = 1.0  # how often expiry is looked for
+    producer_retention: float | None = None  # seconds; None: as long as the data (5.4, rule 7)
+    lmdb_map_size: int = 64 * 1024 * MIB  # address space, not disk
+    reserve_size: int = 64 * MIB  # given up when the disk is full

@@ -1,0 +1,376 @@
+"""The store contract: what the server, the tests and every user of a store may rely on.
+
+``Store`` blocks; ``AsyncStore`` is the same contract awaitable (``store.aio``). Names follow
+the Node package's store in Python's spelling. Everything returned is durable (or, in the
+memory store, final) when the call returns, refusals included: no answer depends on anything
+that a crash could take back. Nothing here may know of HTTP or of a file.
+
+Offsets are the opaque tokens of protocol section 10; ``-1`` is the start and ``now`` the tail.
+Refusals are the exceptions of ``protocol.errors``, trouble of the medium those of
+``engine.errors``. The outcomes of producers are results, not exceptions (section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from ..protocol.state import ClosedBy
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+ProducerStatus = Literal[
+    "accepted", "duplicate", "stale_epoch", "invalid_epoch_seq", "sequence_gap"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is known of a stream, at one moment. Times are Unix times in ms."""
+
+    path: str
+    content_type: str
+    current_offset: str  # the tail
+    created_at: int
+    last_accessed_at: int
+    incarnation: int  # another number for each stream ever created at this path
+    earliest_offset: str
+    closed: bool = False
+    closed_by: ClosedBy | None = None
+    last_seq: str | None = None
+    ttl_seconds: int | None = None
+    expires_at: str | None = None  # as given
+    forked_from: str | None = None
+    fork_offset: str | None = None
+    fork_sub_offset: int = 0
+    ref_count: int = 0
+    soft_deleted: bool = False
+    created: bool = False  # only from ``create``: this very call made it
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerResult:
+    """The decision of section 5.1 on one request of a producer."""
+
+    status: ProducerStatus
+    producer_id: str
+    epoch: int | None = None  # accepted: the request's; duplicate, stale_epoch: the current one
+    last_seq: int | None = None  # accepted and duplicate: the highest accepted sequence
+    expected_seq: int | None = None  # sequence_gap
+    received_seq: int | None = None  # sequence_gap
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """What became of an append or of a close.
+
+    ``appended`` is False for duplicates and for every refusing ``producer.status``: nothing
+    was written.
+    """
+
+    offset: str  # the tail now (``Stream-Next-Offset``)
+    appended: bool
+    stream_closed: bool  # the stream is closed now
+    producer: ProducerResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloseResult:
+    final_offset: str
+    already_closed: bool
+    stream_closed: bool = True  # False: a producer's refusal or duplicate left it open
+    producer: ProducerResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMessage:
+    """The wire bytes of one append that fall into the range read, and the offset behind it."""
+
+    data: bytes
+    offset: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """A range of a stream, whole messages, at most one chunk (``read_size_max`` of the store).
+
+    ``buffers`` are the wire bytes in order, read-only; they stay valid, and their bytes the
+    same, for as long as they are referenced, whatever happens to the stream. For a JSON
+    stream each message ends in a comma: an answer is ``[``, the buffers without their last
+    byte, ``]``.
+    """
+
+    offset: str  # where the range starts; resolves ``-1`` and ``now``
+    next_offset: str
+    up_to_date: bool  # the range reaches the tail
+    closed: bool  # and the tail is final (only ever True together with ``up_to_date``)
+    incarnation: int
+    content_type: str
+    buffers: Sequence[Bytes] = ()
+    size: int = 0  # bytes in ``buffers``
+    append_ends: Sequence[int] = field(default=(), repr=False)  # positions in (start, end]
+    start: int = 0  # position of ``offset``
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.buffers)
+
+    @property
+    def messages(self) -> list[StreamMessage]:
+        """One entry for each append, as in the Node package; copies the bytes."""
+        return list(self._messages())
+
+    def _messages(self) -> Iterator[StreamMessage]:
+        from ..protocol.offset import format_offset
+
+        data, start, low = bytes(self), self.start, self.start
+        end_of_range = start + self.size
+        for end in [*self.append_ends, end_of_range]:
+            if end > low:
+                yield StreamMessage(data[low - start : end - start], format_offset(end))
+                low = end
+
+
+@dataclass(frozen=True, slots=True)
+class WaitResult:
+    """``result`` is a non-empty range, or an empty one at the tail after close or timeout."""
+
+    result: ReadResult
+    timed_out: bool
+    stream_closed: bool
+
+
+class Store(Protocol):
+    """A store of streams. Safe to use from threads; one process at a time."""
+
+    def create(
+        self,
+        path: str,
+        *,
+        content_type: str | None = None,
+        ttl_seconds: int | None = None,
+        expires_at: str | None = None,
+        initial_data: Bytes = b"",
+        closed: bool = False,
+        forked_from: str | None = None,
+        fork_offset: str | None = None,
+        fork_sub_offset: int | None = None,
+    ) -> Stream:
+        """Create a stream, or return the one there if its configuration is equal (4.1, 14.1).
+
+        ``content_type`` defaults to the source's for a fork, else application/octet-stream.
+
+        Raises: StreamExists, StreamGone (the path is soft-deleted), InvalidRequest and its
+        subclasses, ForkSourceNotFound, ForkSourceGone, ContentTypeMismatch, TooLarge.
+        """
+        ...
+
+    def get(self, path: str) -> Stream | None:
+        """The stream, soft-deleted ones included; None if missing or expired. No access (13)."""
+        ...
+
+    def has(self, path: str) -> bool:
+        """Whether the path names a live stream: there, not expired, not soft-deleted."""
+        ...
+
+    def append(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        content_type: str | None = None,
+        seq: str | None = None,
+        producer_id: str | None = None,
+        producer_epoch: int | None = None,
+        producer_seq: int | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        """Append one batch (4.2): data, producer state, ``seq`` and close in one atomic step.
+
+        ``content_type`` None means the stream's. With the three ``producer_*`` the outcome is
+        ``result.producer``; a duplicate of the closing request is a duplicate.
+
+        Raises: StreamNotFound, StreamGone, StreamClosed, ContentTypeMismatch,
+        SequenceConflict, InvalidJson, EmptyAppend, InvalidRequest, TooLarge.
+        """
+        ...
+
+    def append_with_producer(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        producer_id: str,
+        producer_epoch: int,
+        producer_seq: int,
+        content_type: str | None = None,
+        seq: str | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        """``append`` by an idempotent producer (section 5)."""
+        ...
+
+    def close_stream(self, path: str) -> CloseResult:
+        """Close without data; closing again is fine (section 7).
+
+        Raises: StreamNotFound, StreamGone.
+        """
+        ...
+
+    def close_stream_with_producer(
+        self, path: str, *, producer_id: str, producer_epoch: int, producer_seq: int
+    ) -> CloseResult:
+        """Close by an idempotent producer (5.3).
+
+        Raises: StreamNotFound, StreamGone, StreamClosed (closed by another request).
+        """
+        ...
+
+    def get_producer_epoch(self, path: str, producer_id: str) -> int | None:
+        """The current epoch of a producer; None if the stream or the producer is unknown."""
+        ...
+
+    def read(
+        self, path: str, offset: str | None = None, *, max_bytes: int | None = None
+    ) -> ReadResult:
+        """Read one chunk from ``offset`` (None: the start) on (4.5). Counts as access (13).
+
+        Raises: StreamNotFound, StreamGone, OffsetGone, InvalidOffset.
+        """
+        ...
+
+    def wait_for_messages(
+        self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
+    ) -> WaitResult:
+        """Wait at ``offset`` for data, the close, or the timeout (4.6).
+
+        Returns at once where data is there. A waiter keeps a stream with a TTL alive, and
+        none is missed: registering and looking again are one step.
+
+        Raises: as ``read``; StreamNotFound or StreamGone also when the stream is deleted
+        meanwhile, and StoreClosed after ``cancel_all_waits``.
+        """
+        ...
+
+    def touch_access(self, path: str) -> None:
+        """Count as access: restart the TTL window (section 13). Unknown paths are ignored."""
+        ...
+
+    def get_current_offset(self, path: str) -> str | None:
+        """The tail; None if missing or expired. No access."""
+        ...
+
+    def format_response(self, path: str, messages: Sequence[StreamMessage]) -> bytes:
+        """The body of an answer: the bytes, or one JSON array (section 8)."""
+        ...
+
+    def delete(self, path: str) -> bool:
+        """Delete, or soft-delete while forks need it (4.3, 14.6). False if there is none.
+
+        Raises: StreamGone (already soft-deleted).
+        """
+        ...
+
+    def list(self) -> Sequence[str]:
+        """The paths of all live streams, sorted."""
+        ...
+
+    def clear(self) -> None:
+        """Delete every stream."""
+        ...
+
+    def cancel_all_waits(self) -> None:
+        """End every ``wait_for_messages`` at once: they raise StoreClosed."""
+        ...
+
+    def close(self) -> None:
+        """Make everything durable and release the store. Closing again is fine."""
+        ...
+
+    @property
+    def aio(self) -> AsyncStore:
+        """The same contract awaitable, for the running event loop."""
+        ...
+
+
+class AsyncStore(Protocol):
+    """``Store`` for one running event loop, whose thread never waits for a disk.
+
+    Cancelling a call does not take back what it may already have logged.
+    """
+
+    async def create(
+        self,
+        path: str,
+        *,
+        content_type: str | None = None,
+        ttl_seconds: int | None = None,
+        expires_at: str | None = None,
+        initial_data: Bytes = b"",
+        closed: bool = False,
+        forked_from: str | None = None,
+        fork_offset: str | None = None,
+        fork_sub_offset: int | None = None,
+    ) -> Stream: ...
+
+    async def get(self, path: str) -> Stream | None: ...
+
+    async def has(self, path: str) -> bool: ...
+
+    async def append(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        content_type: str | None = None,
+        seq: str | None = None,
+        producer_id: str | None = None,
+        producer_epoch: int | None = None,
+        producer_seq: int | None = None,
+        close: bool = False,
+    ) -> AppendResult: ...
+
+    async def append_with_producer(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        producer_id: str,
+        producer_epoch: int,
+        producer_seq: int,
+        content_type: str | None = None,
+        seq: str | None = None,
+        close: bool = False,
+    ) -> AppendResult: ...
+
+    async def close_stream(self, path: str) -> CloseResult: ...
+
+    async def close_stream_with_producer(
+        self, path: str, *, producer_id: str, producer_epoch: int, producer_seq: int
+    ) -> CloseResult: ...
+
+    async def get_producer_epoch(self, path: str, producer_id: str) -> int | None: ...
+
+    async def read(
+        self, path: str, offset: str | None = None, *, max_bytes: int | None = None
+    ) -> ReadResult: ...
+
+    async def wait_for_messages(
+        self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
+    ) -> WaitResult: ...
+
+    async def touch_access(self, path: str) -> None: ...
+
+    async def get_current_offset(self, path: str) -> str | None: ...
+
+    async def format_response(self, path: str, messages: Sequence[StreamMessage]) -> bytes: ...
+
+    async def delete(self, path: str) -> bool: ...
+
+    async def list(self) -> Sequence[str]: ...
+
+    async def clear(self) -> None: ...
+
+    def cancel_all_waits(self) -> None: ...
+
+    async def close(self) -> None: ...
