@@ -13,7 +13,9 @@ from setuptools import Extension, setup
 PACKAGE = Path("src/durastream")
 
 if sys.byteorder != "little":
-    raise SystemExit("durastream stores little-endian integers as they are: big-endian hosts are not supported")
+    raise SystemExit(
+        "durastream stores little-endian integers as they are: big-endian hosts are not supported"
+    )
 
 
 def extensions() -> list[Extension]:

@@ -1,0 +1,11 @@
+// One file, one worker: the suite's timing margins allow no second load beside it.
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    include: ["suite.test.mjs"],
+    fileParallelism: false,
+    pool: "forks",
+    retry: 0,
+  },
+})
