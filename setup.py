@@ -13,9 +13,7 @@ from setuptools import Extension, setup
 PACKAGE = Path("src/durastream")
 
 if sys.byteorder != "little":
-    raise SystemExit(
-        "durastream stores little-endian integers as they are: big-endian hosts are not supported"
-    )
+    raise SystemExit("durastream stores little-endian integers as they are: no big-endian hosts")
 
 
 def extensions() -> list[Extension]:

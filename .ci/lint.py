@@ -3,6 +3,7 @@
 Every tool sees everything, also after one has failed, so that one run shows all there is to do.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -14,13 +15,11 @@ ALLOWLIST = ROOT / "tests" / "stubtest_allowlist.txt"
 
 
 def main() -> int:
-    cython = [
-        str(path.relative_to(ROOT)) for pattern in ("*.pyx", "*.pxd") for path in sources(pattern)
-    ]
+    cython = [path.relative_to(ROOT) for path in (*sources("*.pyx"), *sources("*.pxd"))]
     passed = [
         run("ruff", "check", "."),
         run("ruff", "format", "--check", "."),
-        run("cython_lint.cython_lint", *cython),
+        run("cython_lint.cython_lint", *map(str, cython)),
         types_are_right(),
         stubs_are_right(),
     ]
@@ -35,7 +34,10 @@ def sources(pattern: str) -> list[Path]:
 def run(module: str, *arguments: str) -> bool:
     print(f"-- {module}", flush=True)
     command = [sys.executable, "-P", "-m", module, *arguments]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    # cython-lint starts pycodestyle by its name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 
 def types_are_right() -> bool:
