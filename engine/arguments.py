@@ -13,7 +13,7 @@ from ..protocol.headers import NUMBER_MAX, media_type, parse_expires_at
 from ..protocol.offset import parse_position
 from ..protocol.producer import ProducerRequest
 from ..protocol.results import Bytes
-from .options import Limits
+from .options import READ_SIZE_MAX, Limits
 
 
 def create_request(
@@ -147,5 +147,16 @@ def _check_text(name: str, text: str, size_max: int) -> None:
 
 
 def _check_number(name: str, number: int) -> None:
+    if not isinstance(number, int):
+        raise TypeError(f"{name}: {number!r} is no integer")
     if not 0 <= number <= NUMBER_MAX:
         raise InvalidRequest(f"{name}: {number} is not from 0 to {NUMBER_MAX}")
+
+
+def chunk_size(max_bytes: int | None) -> int:
+    """How many bytes one answer may have. Raises: ValueError."""
+    if max_bytes is None:
+        return READ_SIZE_MAX
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes: {max_bytes} is not positive")
+    return min(max_bytes, READ_SIZE_MAX)
