@@ -1,0 +1,32 @@
+from collections.abc import Sequence
+from typing import final
+
+from typing_extensions import Buffer
+
+from .disk import Data, Disk
+from .segment_types import SegmentInfo
+
+@final
+class SegmentWriter:
+    def __init__(
+        self,
+        disk: Disk,
+        path: str,
+        *,
+        store_id: bytes,
+        number: int,
+        level: int,
+        after_lsn: int,
+        upto_lsn: int,
+        sync_slices: bool = False,
+    ) -> None: ...
+    def add(
+        self, stream_id: int, base: int, data: Sequence[Data], ends: Buffer, row: bytes
+    ) -> None:
+        """Add one extent, in ascending order of (stream id, base)."""
+
+    def finish(self) -> SegmentInfo:
+        """Write the index, sync, give the file its name, sync the directory."""
+
+    def abandon(self) -> None:
+        """Remove the temporary file; after ``finish`` it does nothing."""
