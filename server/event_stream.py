@@ -1,0 +1,156 @@
+"""GET with live=sse: what is stored, then what comes, as server-sent events (section 9).
+
+A reader holds a position, not a buffer: the next chunk is read from the store when the
+client has taken the last one. Every data event is followed by its control event in the same
+write, and a client that keeps positions from control events misses and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ..engine.errors import StorageError, StoreClosed
+from ..protocol.cursor import calculate_cursor, generate_response_cursor
+from ..protocol.errors import StreamError
+from ..protocol.headers import is_text
+from ..protocol.results import ReadResult
+from ..protocol.sse import HEARTBEAT, encode_control_event, encode_data_event, uses_base64
+from .answer import Answer, SendChunk
+from .asgi_types import Header
+from .live import LiveReader
+from .read import ReadRequest
+from .request import Request
+from .service import Service
+
+logger = logging.getLogger("durastream.server")
+
+# A text whose tail ends inside a character is held back for so long: the append that brings
+# the rest is usually on its way. Seconds.
+CHARACTER_HOLD = 1.0
+
+
+async def event_stream(service: Service, request: Request, query: ReadRequest) -> Answer:
+    """The head of the answer, decided by a first read; the events follow from there."""
+    size = service.config.sse_event_size
+    first = await service.aio.read(request.path, query.offset, max_bytes=size)
+    headers: list[Header] = [
+        (b"content-type", b"text/event-stream"),
+        (b"x-accel-buffering", b"no"),
+    ]
+    if uses_base64(first.content_type):
+        headers.append((b"stream-sse-data-encoding", b"base64"))
+    events = EventStream(service, request, first, query.cursor)
+    return Answer(200, headers, cache_control=b"no-cache", events=events.run)
+
+
+class EventStream:
+    """One connection, from its first event to its last."""
+
+    def __init__(
+        self, service: Service, request: Request, first: ReadResult, cursor: str | None
+    ) -> None:
+        self._service = service
+        self._request = request
+        self._first: ReadResult | None = first
+        self._incarnation = first.incarnation
+        self._cursor = generate_response_cursor(cursor, service.config.cursor_options)
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + service.config.sse_max_age
+
+    async def run(self, send_chunk: SendChunk) -> None:
+        """Send until the end of the stream, of the connection's time, or of the server."""
+        try:
+            async with LiveReader(self._service, self._request.receive) as reader:
+                await self._send_all(reader, send_chunk)
+        except StorageError as error:
+            if not isinstance(error, StoreClosed):
+                logger.error("%s: event stream ended: %s", self._request.path, error)
+        except StreamError:
+            pass  # deleted, expired or trimmed: the client learns it when it reconnects
+
+    async def _send_all(self, reader: LiveReader, send_chunk: SendChunk) -> None:
+        result, self._first = self._first, None  # the connection outlives its bytes
+        assert result is not None
+        is_news = True  # even an empty first range is told: the client learns its offset
+        while result.incarnation == self._incarnation:
+            if is_news or result.size or result.closed:
+                data, result = await self._whole_characters(reader, result)
+                await send_chunk(self._pair(data, result))
+                is_news = False
+            if result.closed or reader.has_ended:
+                return
+            if self._loop.time() >= self._deadline:
+                return
+            if not result.up_to_date:
+                result = await self._read(result.next_offset)
+                continue
+            following = await self._wait(reader, result, self._service.config.sse_heartbeat)
+            if following is None:
+                return
+            if not following.size and not following.closed:
+                is_news = self._loop.time() >= self._deadline  # a last control, fresh cursor
+                if not is_news:
+                    await send_chunk(HEARTBEAT)
+            result = following
+
+    def _pair(self, data: bytes, result: ReadResult) -> bytes:
+        control = encode_control_event(
+            result.next_offset,
+            cursor=None if result.closed else self._next_cursor(),
+            up_to_date=result.up_to_date,
+            closed=result.closed,
+        )
+        return encode_data_event(result.content_type, data) + control if data else control
+
+    def _next_cursor(self) -> str:
+        """Never behind the last one sent (section 11, rule 2)."""
+        current = calculate_cursor(self._service.config.cursor_options)
+        self._cursor = max(self._cursor, current, key=int)
+        return self._cursor
+
+    async def _whole_characters(
+        self, reader: LiveReader, result: ReadResult
+    ) -> tuple[bytes, ReadResult]:
+        """The data of an event, read on while a text ends inside a character (section 9.3).
+
+        Returns it with the last range that it contains.
+        """
+        data = bytes(result)
+        while is_text(result.content_type) and not result.closed and ends_inside_character(data):
+            if result.up_to_date:
+                following = await self._wait(reader, result, CHARACTER_HOLD, max_bytes=1)
+                if following is None or not following.size:
+                    break
+            else:
+                following = await self._read(result.next_offset, max_bytes=1)
+            if following.incarnation != self._incarnation:
+                break
+            data, result = data + bytes(following), following
+        return data, result
+
+    async def _read(self, offset: str, max_bytes: int | None = None) -> ReadResult:
+        size = max_bytes or self._service.config.sse_event_size
+        return await self._service.aio.read(self._request.path, offset, max_bytes=size)
+
+    async def _wait(
+        self, reader: LiveReader, result: ReadResult, timeout: float, max_bytes: int | None = None
+    ) -> ReadResult | None:
+        """What is behind ``result`` within ``timeout`` seconds; None if the reader ended."""
+        timeout = min(timeout, max(0.0, self._deadline - self._loop.time()))
+        size = max_bytes or self._service.config.sse_event_size
+        waited = await reader.wait(
+            self._service.aio.wait_for_messages(
+                self._request.path, result.next_offset, int(timeout * 1000) + 1, max_bytes=size
+            )
+        )
+        return None if waited is None else waited.result
+
+
+def ends_inside_character(data: bytes) -> bool:
+    """Whether the last bytes are the beginning of a longer UTF-8 sequence."""
+    for count, byte in enumerate(reversed(data[-3:]), start=1):
+        if byte & 0xC0 != 0x80:  # the first byte of a sequence tells its length
+            size = 2 if byte >> 5 == 0b110 else 3 if byte >> 4 == 0b1110 else 4
+            return byte >= 0xC2 and byte < 0xF5 and size > count
+    return False

@@ -1,0 +1,28 @@
+"""HEAD: what is known of a stream, without counting as access (section 4.4)."""
+
+from __future__ import annotations
+
+from ..protocol.errors import StreamGone, StreamNotFound
+from .answer import Answer
+from .asgi_types import Header
+from .request import Request
+from .service import Service
+
+
+async def head(service: Service, request: Request) -> Answer:
+    stream = await service.aio.get(request.path)
+    if stream is None:
+        raise StreamNotFound(request.path)
+    if stream.soft_deleted:
+        raise StreamGone(request.path)
+    headers: list[Header] = [
+        (b"content-type", stream.content_type.encode("latin-1")),
+        (b"stream-next-offset", stream.current_offset.encode("ascii")),
+    ]
+    if stream.ttl_seconds is not None:
+        headers.append((b"stream-ttl", b"%d" % stream.ttl_seconds))
+    if stream.expires_at is not None:
+        headers.append((b"stream-expires-at", stream.expires_at.encode("latin-1")))
+    if stream.closed:
+        headers.append((b"stream-closed", b"true"))
+    return Answer(200, headers)
