@@ -73,22 +73,24 @@ cdef inline uint64_t ends_chunk_end(
 ) noexcept nogil:
     """Where a chunk that starts at ``start`` ends, behind it and at most at ``limit``.
 
-    The largest append end (or message end, if ``whole_messages``) within ``size_max`` bytes.
-    If there is none: one message whole, or else a cut at the next multiple of ``size_max``
-    behind the append's start. ``limit`` must be an append end, ``size_max`` at least 1.
+    The largest append end within ``size_max`` bytes. If there is none, the append is longer than
+    that: the largest message end within it, or one message whole, if ``whole_messages``; else a
+    cut at the next multiple of ``size_max`` behind the append's start. ``size_max`` is at least 1.
     """
     cdef uint64_t append_start, cut
+    cdef size_t index, behind
     if start >= limit:
         return start
     cut = limit if limit - start <= size_max else start + size_max
-    cdef size_t index = ends_search(ends, count, cut + 1)
+    index = behind = ends_search(ends, count, cut + 1)
     while index > 0 and end_position(ends[index - 1]) > start:
         index -= 1
-        if whole_messages or end_of_append(ends[index]):
+        if end_of_append(ends[index]):
             return end_position(ends[index])
     if whole_messages:
-        index = ends_search(ends, count, start + 1)
-        return min(limit, end_position(ends[index])) if index < count else limit
+        if index < behind:
+            return end_position(ends[behind - 1])
+        return min(limit, end_position(ends[behind])) if behind < count else limit
     append_start = ends_append_start(ends, count, first, start)
     cut = append_start + ((start - append_start) // size_max + 1) * size_max
     return min(limit, cut)
