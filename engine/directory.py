@@ -1,0 +1,175 @@
+"""The data directory: its layout, its FORMAT file, and the lock that keeps others out.
+
+    DATA/FORMAT     one line of JSON: format version, store id
+    DATA/LOCK       held with flock while open
+    DATA/reserve    space given up when the disk is full
+    DATA/wal/       write-ahead log
+    DATA/segments/  immutable sorted tables of extents
+    DATA/meta.lmdb  rows
+
+Each thing that can be wrong with a directory is an ``OpenError`` that says what to do.
+Layout to the byte: docs/format-directory.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from .._native.disk import Disk
+from .errors import DirectoryInUse, OpenError, StoreFull, UnknownFormat
+
+FORMAT_VERSION = 1
+
+
+class Format(msgspec.Struct, frozen=True):
+    """The content of DATA/FORMAT."""
+
+    format: int
+    store_id: str  # 32 hexadecimal digits, also in every file of the log and every segment
+    name: str = "durastream"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """An open, locked data directory."""
+
+    path: Path
+    store_id: bytes  # 16 bytes
+    lock: int  # handle of the disk seam
+
+    @property
+    def wal(self) -> Path:
+        return self.path / "wal"
+
+    @property
+    def segments(self) -> Path:
+        return self.path / "segments"
+
+    @property
+    def metadata(self) -> Path:
+        return self.path / "meta.lmdb"
+
+    @property
+    def reserve(self) -> Path:
+        return self.path / "reserve"
+
+    def segment(self, number: int) -> Path:
+        return self.segments / f"{number:020d}.seg"
+
+
+def open_directory(disk: Disk, path: Path) -> DataDirectory:
+    """Create or open ``path`` and lock it.
+
+    Raises: DirectoryInUse, UnknownFormat, StoreFull, OpenError.
+    """
+    try:
+        _make(disk, path)
+        _refuse_strangers(disk, path)
+        lock = _lock(disk, path)
+        try:
+            return DataDirectory(path, _read_or_write_format(disk, path), lock)
+        except BaseException:
+            disk.close(lock)
+            raise
+    except OSError as error:
+        raise open_error(path, error) from error
+
+
+def open_error(path: Path, error: OSError) -> OpenError | StoreFull:
+    """What to tell the user about a system error met while opening."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"{path}: the disk is full; free some space, then start again")
+    if error.errno == errno.EROFS:
+        return OpenError(f"{path}: the file system is read-only; choose a writable directory")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return OpenError(f"{path}: no permission; choose a directory that this user may write to")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return OpenError(f"{path}: is a file; the data directory must be a directory")
+    return OpenError(f"{path}: {error.strerror} ({error.filename or path})")
+
+
+def _make(disk: Disk, path: Path) -> None:
+    missing = []
+    parent = path
+    while not disk.exists(parent):
+        missing.append(parent)
+        parent = parent.parent
+    for folder in reversed(missing):
+        disk.make_directory(folder)
+        disk.sync_directory(folder.parent)
+
+
+def _refuse_strangers(disk: Disk, path: Path) -> None:
+    names = set(disk.list_directory(path))
+    strangers = sorted(names - {"LOCK", "FORMAT.tmp"})
+    if strangers and "FORMAT" not in names:
+        raise UnknownFormat(
+            f"{path}: not a data directory of durastream (no FORMAT file, but "
+            f"{strangers[0]!r}); choose an empty or a new directory"
+        )
+
+
+def _lock(disk: Disk, path: Path) -> int:
+    handle = disk.open(path / "LOCK", os.O_RDWR | os.O_CREAT)
+    try:
+        disk.lock(handle)
+    except OSError as error:
+        disk.close(handle)
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise DirectoryInUse(
+                f"{path}: already open in another process or store; a data directory has one "
+                "writer (use one process, or a directory of its own for each)"
+            ) from error
+        raise
+    return handle
+
+
+def _read_or_write_format(disk: Disk, path: Path) -> bytes:
+    name = path / "FORMAT"
+    if not disk.exists(name):
+        return _write_format(disk, path, name)
+    handle = disk.open(name, os.O_RDONLY)
+    try:
+        raw = disk.pread(handle, 4096, 0)
+    finally:
+        disk.close(handle)
+    return _check_format(path, raw)
+
+
+def _check_format(path: Path, raw: bytes) -> bytes:
+    try:
+        found = msgspec.json.decode(raw, type=Format)
+        store_id = bytes.fromhex(found.store_id)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise UnknownFormat(
+            f"{path / 'FORMAT'}: damaged ({error}); restore it from a backup"
+        ) from None
+    if found.name != "durastream" or len(store_id) != 16:
+        raise UnknownFormat(f"{path / 'FORMAT'}: not a data directory of durastream")
+    if found.format > FORMAT_VERSION:
+        raise UnknownFormat(
+            f"{path}: written in format {found.format}, and this version knows formats up to "
+            f"{FORMAT_VERSION}; upgrade durastream"
+        )
+    return store_id
+
+
+def _write_format(disk: Disk, path: Path, name: Path) -> bytes:
+    store_id = uuid.UUID(int=(disk.random() << 64) | disk.random(), version=4)
+    content = msgspec.json.encode(Format(FORMAT_VERSION, store_id.hex)) + b"\n"
+    temporary = path / "FORMAT.tmp"
+    handle = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        disk.pwrite(handle, content, 0)
+        disk.sync(handle)
+    finally:
+        disk.close(handle)
+    disk.rename(temporary, name)
+    disk.sync_directory(path)
+    return store_id.bytes

@@ -1,0 +1,347 @@
+"""The file store's engine: runs steps, waits for the log, makes durable changes visible.
+
+A step runs under the lock and never waits (``operations``); this module brings what the step
+finds missing, waits for the LSN that its answer depends on, and then applies what became
+durable. ``file_store`` and ``file_store_aio`` are its two faces. The lock is held for
+microseconds only: nobody may touch a disk, or a page that could be on one, while holding it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from .._native.disk import Disk, PosixDisk
+from .._native.errors import LogFailed, LogFull, TailMoved
+from .._native.segment import Segment, SegmentDamaged
+from ..protocol.errors import StreamError, StreamNotFound
+from ..protocol.headers import is_json
+from ..protocol.offset import format_offset
+from ..protocol.read import is_end, is_up_to_date, resolve_offset
+from ..protocol.results import ReadResult
+from ..protocol.state import StreamState
+from .catalog import Cold, Entry
+from .errors import (
+    Damaged,
+    ForeignProcess,
+    StorageError,
+    StoreBusy,
+    StoreClosed,
+    StoreFailed,
+    StoreFull,
+)
+from .operations import Seen
+from .options import READ_SIZE_MAX, FileStoreOptions, Limits
+from .ranges import RangeReader, Span, View
+from .recovery import Opened, open_store
+from .waiting import Waiter
+
+Result = TypeVar("Result")
+Step = Callable[[Seen], Result]
+
+_MOVES_MAX = 1000  # a read that finds its bytes moved more often than this met a bug
+
+
+class Outcome(Generic[Result]):
+    """What a step decided; true for others to see once ``lsn`` is durable."""
+
+    __slots__ = ("_error", "_value", "lsn")
+
+    def __init__(self, value: Result | None, error: Exception | None, lsn: int) -> None:
+        self._value = value
+        self._error = error
+        self.lsn = lsn
+
+    def result(self) -> Result:
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]
+
+
+class FileEngine:
+    """One open data directory. Safe to use from threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limits: Limits,
+        options: FileStoreOptions,
+        disk: Disk | None = None,
+        clock: Callable[[], int] | None = None,
+        threads: bool = True,
+    ) -> None:
+        self.path = path
+        self.limits = limits
+        self.options = options
+        self.disk = PosixDisk() if disk is None else disk
+        self._clock = self.disk.wall_ms if clock is None else clock
+        self._now = 0
+        self._threads = threads
+        self.lock = threading.Lock()
+        self._unusable: StorageError | None = None
+        self.disk_is_full = False
+        self.parked: set[Waiter] = set()
+        opened: Opened = open_store(path, self.disk, self.lock, limits, options, self.now)
+        self.directory = opened.directory
+        self.metadata = opened.metadata
+        self.log = opened.log
+        self.catalog = opened.catalog
+        self.projection = opened.projection
+        self.operations = opened.operations
+        self.checkpoint = opened.checkpoint
+        self.segments: tuple[Segment, ...] = opened.segments  # newest first; replaced as a whole
+        self.read_only = opened.read_only
+        self.workers = ThreadPoolExecutor(4, thread_name_prefix="durastream-worker")
+        self._committer = threading.Thread(
+            target=self.log.run, name="durastream-committer", daemon=True
+        )
+        if threads and not self.read_only:
+            self._committer.start()
+        _engines.add(self)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Unix time in ms, never going back: deadlines must not (section 13)."""
+        now = self._clock()
+        if now > self._now:
+            self._now = now
+        return self._now
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def attempt(self, step: Step[Result]) -> Outcome[Result]:
+        """Run a step under the lock. Raises: Cold; refusals are in the outcome."""
+        if self._unusable is not None:
+            raise self._unusable
+        seen = Seen()
+        error: Exception
+        with self.lock:
+            try:
+                return Outcome(step(seen), None, seen.lsn)
+            except StreamError as refusal:
+                error = refusal
+            except LogFull:
+                error = self._full()
+            except LogFailed:
+                error = self.failed()
+        return Outcome(None, error, seen.lsn)
+
+    def run(self, step: Step[Result]) -> Result:
+        """Run a step, wait until its answer is true, return or raise it. Blocks."""
+        while True:
+            try:
+                outcome = self.attempt(step)
+                break
+            except Cold as cold:
+                cold.load()
+        self.wait_durable(outcome.lsn)
+        return outcome.result()
+
+    def wait_durable(self, lsn: int) -> None:
+        """Wait for an LSN, then make what is durable visible. Raises: StoreFailed."""
+        if lsn > self.log.durable_lsn:
+            try:
+                if self._threads:
+                    self.log.wait(lsn)
+                while self.log.durable_lsn < lsn:
+                    self.log.commit_step()
+            except LogFailed as failure:
+                raise self.failed() from failure
+        if lsn > self.projection.visible_lsn:
+            self.publish()
+
+    def publish(self) -> None:
+        """Make visible what is durable, and wake the readers concerned."""
+        with self.lock:
+            self.projection.advance(self.log.durable_lsn)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def view(self, seen: Seen, path: str) -> tuple[Entry, View]:
+        """A step: what is visible of a stream, and where its bytes are. Counts as access."""
+        entry, state = self.operations.readable(seen, path)
+        self.operations.touch(entry)
+        return entry, self._view_of(entry, state)
+
+    def reserved_view(self, path: str) -> View:
+        """The same of the reserved state; no access. Raises: StreamNotFound."""
+
+        def step(seen: Seen) -> View:
+            entry, state = self.operations.live(seen, path)
+            return self._view_of(entry, state)
+
+        while True:
+            try:
+                return self.attempt(step).result()
+            except Cold as cold:
+                cold.load()
+
+    def _view_of(self, entry: Entry, state: StreamState) -> View:
+        spans = [Span(entry.stream_id, state.base, state.tail, entry.tail)]
+        below, source_id = state.base, state.source_id
+        while below > 0 and source_id is not None:
+            source = self.catalog.entry(source_id)
+            assert source.reserved is not None, "a source outlives its forks"
+            base = min(source.reserved.base, below)
+            spans.append(Span(source_id, base, below, source.tail))
+            below, source_id = base, source.reserved.source_id
+        spans.reverse()
+        quarantine = entry.quarantine
+        return View(state, spans, self.segments, quarantine.position if quarantine else None)
+
+    def read_view(
+        self, view: View, offset: str | None, size_max: int, *, may_wait: bool
+    ) -> ReadResult:
+        """One chunk of a view. Raises: NeedsDisk, TailMoved, Damaged and refusals."""
+        state = view.state
+        reader = RangeReader(view, may_wait=may_wait)
+        start = resolve_offset(state, offset, reader.is_boundary)
+        chunk = reader.read(start, size_max, whole_messages=is_json(state.content_type))
+        return ReadResult(
+            offset=format_offset(start),
+            next_offset=format_offset(chunk.end),
+            up_to_date=is_up_to_date(state, chunk.end),
+            closed=is_end(state, chunk.end),
+            incarnation=state.stream_id,
+            content_type=state.content_type,
+            buffers=chunk.buffers,
+            size=chunk.end - start,
+            append_ends=chunk.append_ends,
+            start=start,
+        )
+
+    def read(self, path: str, offset: str | None, max_bytes: int | None) -> ReadResult:
+        """Blocks where the bytes are in segments. Raises: Damaged and refusals."""
+        size_max = read_size(max_bytes)
+        for _ in range(_MOVES_MAX):
+            entry, view = self.run(lambda seen: self.view(seen, path))
+            try:
+                return self.read_view(view, offset, size_max, may_wait=True)
+            except TailMoved:
+                continue
+            except SegmentDamaged as damage:
+                raise self.quarantine(entry, damage) from damage
+        raise AssertionError(f"{path}: bytes kept moving")
+
+    def quarantine(self, entry: Entry, damage: SegmentDamaged) -> Damaged:
+        """Close the damaged stream for writes; the error to raise for it."""
+        where = f"{damage.path}, byte {damage.position}"
+        position = max(0, damage.stream_position)
+
+        def step(seen: Seen) -> None:
+            self.operations.quarantine(seen, entry, position, where)
+
+        with suppress(StorageError):  # if it cannot be logged now, it is found again
+            self.run(step)
+        return Damaged(f"{entry.origin.path}, offset {format_offset(position)}", where)
+
+    # -- parked readers ----------------------------------------------------------------------
+
+    def park(self, seen: Seen, path: str, at: ReadResult, waiter: Waiter) -> bool:
+        """A step: park a reader behind an empty read, unless there is news already."""
+        entry, state = self.operations.readable(seen, path)
+        if state.stream_id != at.incarnation:
+            raise StreamNotFound(path)
+        if state.tail > at.start + at.size or state.closed:
+            return False
+        entry.waiters.add(waiter)
+        self.parked.add(waiter)
+        return True
+
+    def unpark(self, path: str, waiter: Waiter) -> None:
+        """Take a reader back, fired or not; the end of a wait is an access."""
+        with self.lock:
+            self.parked.discard(waiter)
+            binding = self.catalog.bindings.get(path)
+            entry = binding.visible if binding is not None else None
+            if entry is not None:
+                entry.waiters.discard(waiter)
+                self.operations.touch(entry)
+
+    def cancel_parked(self) -> None:
+        """End every wait: the waiters are woken as cancelled."""
+        with self.lock:
+            parked, self.parked = self.parked, set()
+            for waiter in parked:
+                waiter.cancelled = True
+                waiter.fire()
+
+    # -- trouble -----------------------------------------------------------------------------
+
+    def _full(self) -> StorageError:
+        if self.disk_is_full:
+            return StoreFull(f"{self.path}: the disk is full; free some space, writes then go on")
+        return StoreBusy(
+            f"{self.path}: more than {self.options.backlog_size_max} bytes wait for the disk; "
+            "try again later"
+        )
+
+    def failed(self) -> StoreFailed:
+        """What to tell everybody after the log failed (I7)."""
+        return StoreFailed(
+            f"{self.path}: {self.log.failure}; nothing is acknowledged until the store is "
+            "opened again"
+        )
+
+    # -- closing -----------------------------------------------------------------------------
+
+    def refuse_everything(self, error: StorageError) -> None:
+        """From now on every step raises ``error``."""
+        self._unusable = error
+
+    @property
+    def is_open(self) -> bool:
+        return self._unusable is None
+
+    def stop_committing(self) -> None:
+        """Commit what is staged, then nothing more."""
+        self.log.stop()
+        if self._committer.is_alive():
+            self._committer.join()
+        self.publish()
+
+    def release(self) -> None:
+        """Give up files, memory and lock; nothing is written."""
+        self.workers.shutdown(wait=True)
+        self.log.close()
+        self.metadata.close()
+        for segment in self.segments:
+            segment.close()
+        self.disk.close(self.directory.lock)
+        _engines.discard(self)
+
+
+def read_size(max_bytes: int | None) -> int:
+    if max_bytes is None:
+        return READ_SIZE_MAX
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes: {max_bytes} is less than 1")
+    return min(max_bytes, READ_SIZE_MAX)
+
+
+_engines: weakref.WeakSet[FileEngine] = weakref.WeakSet()
+
+
+def _refuse_in_child() -> None:
+    # Nothing may be released: the lock and the descriptors are shared with the parent.
+    for engine in list(_engines):
+        engine.refuse_everything(
+            ForeignProcess(
+                f"{engine.path}: opened before this process was forked; open the store after the "
+                "fork, in one process only"
+            )
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_refuse_in_child)
+
+CLOSED = StoreClosed("the store is closed")

@@ -1,0 +1,375 @@
+"""``FileBackedStreamStore``: durable streams in a directory, usable without any server.
+
+Every method blocks, without the GIL, until what it says is durable; ``store.aio`` is the same
+contract awaitable. One process at a time may open a directory. Which rule applies is decided in
+``protocol``; how it is logged and read, in ``file_engine`` and ``operations``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from .._native.disk import Disk
+from ..protocol.describe import describe
+from ..protocol.errors import StreamError
+from ..protocol.expiry import is_expired
+from ..protocol.fork import Boundaries
+from ..protocol.headers import is_json
+from ..protocol.results import (
+    AppendResult,
+    Bytes,
+    CloseResult,
+    ReadResult,
+    Stream,
+    StreamMessage,
+    WaitResult,
+)
+from ..protocol.state import StreamState
+from .arguments import append_request, create_request, producer_request
+from .body import Body
+from .errors import StoreClosed
+from .file_engine import CLOSED, FileEngine
+from .file_store_aio import AsyncFileStore
+from .fork_boundaries import AskedBoundaries
+from .maintenance import Maintenance
+from .operations import Seen
+from .options import FileStoreOptions, Limits
+from .waiting import ThreadWaiter
+
+
+class FileBackedStreamStore:
+    """Streams in a data directory.
+
+    Args:
+        path: the data directory; made if missing.
+        limits: what is refused, section 17.
+        options: performance, space and durability.
+        disk: the disk seam; a simulated one in tests.
+        clock: Unix time in ms; a test's own, to move time.
+        threads: False in simulators only: nothing runs by itself then.
+
+    Raises: OpenError (DirectoryInUse, UnknownFormat, ...), StoreFull, Damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        limits: Limits | None = None,
+        options: FileStoreOptions | None = None,
+        disk: Disk | None = None,
+        clock: Callable[[], int] | None = None,
+        threads: bool = True,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._engine = FileEngine(
+            Path(os.path.abspath(path)),
+            limits=self.limits,
+            options=options or FileStoreOptions(),
+            disk=disk,
+            clock=clock,
+            threads=threads,
+        )
+        self._maintenance = Maintenance(self._engine)
+        self._aio = AsyncFileStore(self, self._engine)
+        if threads and not self._engine.read_only:
+            self._maintenance.start()
+
+    @property
+    def path(self) -> Path:
+        """The data directory."""
+        return self._engine.path
+
+    @property
+    def read_only(self) -> bool:
+        """Opened for reading only, because acknowledged records are damaged (I6)."""
+        return self._engine.read_only
+
+    @property
+    def aio(self) -> AsyncFileStore:
+        """The same contract awaitable, on whatever event loop calls it."""
+        return self._aio
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def create(
+        self,
+        path: str,
+        *,
+        content_type: str | None = None,
+        ttl_seconds: int | None = None,
+        expires_at: str | None = None,
+        initial_data: Bytes = b"",
+        closed: bool = False,
+        forked_from: str | None = None,
+        fork_offset: str | None = None,
+        fork_sub_offset: int | None = None,
+    ) -> Stream:
+        return self._engine.run(
+            self.create_step(
+                path,
+                content_type=content_type,
+                ttl_seconds=ttl_seconds,
+                expires_at=expires_at,
+                initial_data=initial_data,
+                closed=closed,
+                forked_from=forked_from,
+                fork_offset=fork_offset,
+                fork_sub_offset=fork_sub_offset,
+            )
+        )
+
+    def append(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        content_type: str | None = None,
+        seq: str | None = None,
+        producer_id: str | None = None,
+        producer_epoch: int | None = None,
+        producer_seq: int | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        return self._engine.run(
+            self.append_step(
+                path,
+                data,
+                content_type=content_type,
+                seq=seq,
+                producer_id=producer_id,
+                producer_epoch=producer_epoch,
+                producer_seq=producer_seq,
+                close=close,
+            )
+        )
+
+    def append_with_producer(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        producer_id: str,
+        producer_epoch: int,
+        producer_seq: int,
+        content_type: str | None = None,
+        seq: str | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        return self.append(
+            path,
+            data,
+            content_type=content_type,
+            seq=seq,
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            producer_seq=producer_seq,
+            close=close,
+        )
+
+    def close_stream(self, path: str) -> CloseResult:
+        return self._engine.run(lambda seen: self._engine.operations.close(seen, path, None))
+
+    def close_stream_with_producer(
+        self, path: str, *, producer_id: str, producer_epoch: int, producer_seq: int
+    ) -> CloseResult:
+        producer = producer_request(self.limits, producer_id, producer_epoch, producer_seq)
+        return self._engine.run(lambda seen: self._engine.operations.close(seen, path, producer))
+
+    def delete(self, path: str) -> bool:
+        return self._engine.run(lambda seen: self._engine.operations.delete(seen, path))
+
+    def clear(self) -> None:
+        for path in self.list():
+            try:
+                self.delete(path)
+            except StreamError:
+                if not self._engine.is_open:
+                    raise  # a stream deleted meanwhile is fine, a closed store is not
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def get(self, path: str) -> Stream | None:
+        state = self._engine.run(lambda seen: self.visible_step(seen, path))
+        return None if state is None else describe(state)
+
+    def has(self, path: str) -> bool:
+        found = self.get(path)
+        return found is not None and not found.soft_deleted
+
+    def get_current_offset(self, path: str) -> str | None:
+        found = self.get(path)
+        return None if found is None else found.current_offset
+
+    def get_producer_epoch(self, path: str, producer_id: str) -> int | None:
+        return self._engine.run(lambda seen: self.producer_epoch_step(seen, path, producer_id))
+
+    def read(
+        self, path: str, offset: str | None = None, *, max_bytes: int | None = None
+    ) -> ReadResult:
+        return self._engine.read(path, offset, max_bytes)
+
+    def wait_for_messages(
+        self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
+    ) -> WaitResult:
+        deadline = time.monotonic() + timeout_ms / 1000
+        at = offset
+        waiter = ThreadWaiter()
+        while True:
+            result = self.read(path, at, max_bytes=max_bytes)
+            if result.size or result.closed:
+                return WaitResult(result, False, result.closed)
+            at = result.offset  # ``now`` is resolved once, before waiting (4.6)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return WaitResult(result, True, False)
+            try:
+                if self._engine.run(lambda seen: self._engine.park(seen, path, result, waiter)):  # noqa: B023
+                    waiter.wait(left)
+            finally:
+                self._engine.unpark(path, waiter)
+            if waiter.cancelled:
+                raise StoreClosed("waiting readers were released")
+
+    def touch_access(self, path: str) -> None:
+        self._engine.run(lambda seen: self.touch_step(seen, path))
+
+    def format_response(self, path: str, messages: Sequence[StreamMessage]) -> bytes:
+        state = self._engine.run(lambda seen: self._engine.operations.readable(seen, path)[1])
+        data = b"".join(message.data for message in messages)
+        return b"[%b]" % data[:-1] if is_json(state.content_type) else data
+
+    def list(self) -> Sequence[str]:
+        engine = self._engine
+        now = engine.now()
+        engine.run(lambda seen: None)  # refuses where nothing is served any more
+        flushed = engine.metadata.rows()
+        found = {row.state.path for row in flushed if row.state and _is_live(row.state, now)}
+        with engine.lock:
+            for path, binding in engine.catalog.bindings.items():
+                state = binding.visible.visible if binding.visible is not None else None
+                if state is not None and _is_live(state, now):
+                    found.add(path)
+                else:
+                    found.discard(path)
+        return sorted(found)
+
+    def cancel_all_waits(self) -> None:
+        self._engine.cancel_parked()
+
+    # -- life --------------------------------------------------------------------------------
+
+    def flush(self) -> bool:
+        """Move what is durable from the log into a segment now; False if there was nothing.
+
+        Never needed for durability. Raises: OSError, lmdb.Error.
+        """
+        return self._maintenance.flush()
+
+    def sweep(self) -> int:
+        """Log the end of expired streams now; how many. The store does so by itself."""
+        return self._maintenance.sweep()
+
+    def close(self) -> None:
+        if not self._engine.is_open:
+            return
+        self._engine.cancel_parked()
+        self._engine.refuse_everything(CLOSED)
+        self._maintenance.stop()
+        self._engine.stop_committing()
+        if not self._engine.read_only and self._engine.log.failure is None:
+            self._maintenance.try_flush(clean=True)
+        self._aio.release()
+        self._engine.release()
+
+    def __enter__(self) -> FileBackedStreamStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- steps, shared with ``store.aio`` ------------------------------------------------------
+
+    def create_step(
+        self,
+        path: str,
+        *,
+        content_type: str | None,
+        ttl_seconds: int | None,
+        expires_at: str | None,
+        initial_data: Bytes,
+        closed: bool,
+        forked_from: str | None,
+        fork_offset: str | None,
+        fork_sub_offset: int | None,
+    ) -> Callable[[Seen], Stream]:
+        request = create_request(
+            self.limits,
+            path,
+            content_type=content_type,
+            ttl_seconds=ttl_seconds,
+            expires_at=expires_at,
+            initial_data=initial_data,
+            closed=closed,
+            forked_from=forked_from,
+            fork_offset=fork_offset,
+            fork_sub_offset=fork_sub_offset,
+        )
+        body = Body(initial_data, self.limits.json_depth_max, is_create=True)
+        boundaries: Boundaries = AskedBoundaries(self._engine, forked_from or path)
+        return lambda seen: self._engine.operations.create(seen, request, body, boundaries)
+
+    def append_step(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        content_type: str | None,
+        seq: str | None,
+        producer_id: str | None,
+        producer_epoch: int | None,
+        producer_seq: int | None,
+        close: bool,
+    ) -> Callable[[Seen], AppendResult]:
+        request = append_request(
+            self.limits,
+            data,
+            content_type=content_type,
+            seq=seq,
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            producer_seq=producer_seq,
+            close=close,
+        )
+        body = Body(data, self.limits.json_depth_max)
+        return lambda seen: self._engine.operations.append(seen, path, request, body)
+
+    def visible_step(self, seen: Seen, path: str) -> StreamState | None:
+        found = self._engine.operations.visible(seen, path)
+        return None if found is None else found[1]
+
+    def producer_epoch_step(self, seen: Seen, path: str, producer_id: str) -> int | None:
+        try:
+            entry, _ = self._engine.operations.live(seen, path)
+        except StreamError:
+            return None
+        known = self._engine.catalog.producer(entry, producer_id)
+        return None if known is None else known.epoch
+
+    def touch_step(self, seen: Seen, path: str) -> None:
+        found = self._engine.operations.visible(seen, path)
+        if found is not None:
+            self._engine.operations.touch(found[0])
+
+
+def _is_live(state: StreamState, now_ms: int) -> bool:
+    return not state.soft_deleted and not is_expired(state, now_ms)

@@ -1,0 +1,341 @@
+"""``FileBackedStreamStore.aio``: the contract awaitable, on a loop that never waits for a disk.
+
+A step runs on the loop's thread, under the lock, for microseconds. What it finds missing is
+loaded by a worker, and then it runs again; ranges that lie in segments are read by a worker (I9).
+The committer wakes each loop once per commit; the loop then makes visible what became durable
+and answers, in the order of the log, whoever waited for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from .._native.errors import TailMoved
+from .._native.segment import SegmentDamaged
+from ..protocol.describe import describe
+from ..protocol.results import (
+    AppendResult,
+    Bytes,
+    CloseResult,
+    ReadResult,
+    Stream,
+    StreamMessage,
+    WaitResult,
+)
+from .arguments import producer_request
+from .catalog import Cold
+from .errors import StoreClosed
+from .file_engine import FileEngine, Step, read_size
+from .ranges import NeedsDisk
+from .waiting import LoopWaiter
+from .wakeup import WakeUp
+
+if TYPE_CHECKING:
+    from .file_store import FileBackedStreamStore
+
+Result = TypeVar("Result")
+
+
+class CommitWaiters:
+    """Who waits on one event loop for the durable watermark. Used on that loop only."""
+
+    def __init__(self, engine: FileEngine, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._wakeup = WakeUp()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        loop.add_reader(self._wakeup.read_fd, self._on_commit)
+        engine.log.add_wake_fd(self._wakeup.write_fd)
+
+    async def wait(self, lsn: int) -> None:
+        """Return once ``lsn`` is durable and visible. Raises: StoreFailed."""
+        engine = self._engine
+        if lsn > engine.log.durable_lsn:
+            if engine.log.failure is not None:
+                raise engine.failed()
+            future: asyncio.Future[None] = self._loop.create_future()
+            heapq.heappush(self._waiting, (lsn, next(self._order), future))
+            await future
+        elif lsn > engine.projection.visible_lsn:
+            engine.publish()
+
+    def _on_commit(self) -> None:
+        self._wakeup.drain()
+        engine, waiting = self._engine, self._waiting
+        engine.publish()
+        durable = engine.projection.visible_lsn
+        while waiting and waiting[0][0] <= durable:
+            future = heapq.heappop(waiting)[2]
+            if not future.done():
+                future.set_result(None)
+        if engine.log.failure is not None:
+            self._fail()
+
+    def _fail(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for _, _, future in waiting:
+            if not future.done():
+                future.set_exception(self._engine.failed())
+
+    def close(self) -> None:
+        """Let go of the descriptor; on the loop's thread, or when the loop is closed."""
+        self._engine.log.remove_wake_fd(self._wakeup.write_fd)
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._wakeup.read_fd)
+        self._wakeup.close()
+
+
+class AsyncFileStore:
+    """The contract of ``FileBackedStreamStore`` for event loops, any number of them."""
+
+    def __init__(self, store: FileBackedStreamStore, engine: FileEngine) -> None:
+        self._store = store
+        self._engine = engine
+        self._commits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, CommitWaiters] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._lock = threading.Lock()
+
+    # -- running steps -----------------------------------------------------------------------
+
+    def _waiters(self) -> CommitWaiters:
+        loop = asyncio.get_running_loop()
+        found = self._commits.get(loop)
+        if found is None:
+            with self._lock:
+                self._drop_closed_loops()
+                found = self._commits[loop] = CommitWaiters(self._engine, loop)
+        return found
+
+    def _drop_closed_loops(self) -> None:
+        for loop, waiters in list(self._commits.items()):
+            if loop.is_closed():
+                del self._commits[loop]
+                waiters.close()
+
+    async def _run(self, step: Step[Result]) -> Result:
+        engine = self._engine
+        while True:
+            try:
+                outcome = engine.attempt(step)
+                break
+            except Cold as cold:
+                await self._in_worker(cold.load)
+        if outcome.lsn > engine.projection.visible_lsn:
+            await self._waiters().wait(outcome.lsn)
+        return outcome.result()
+
+    async def _in_worker(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._engine.workers, work)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    async def create(
+        self,
+        path: str,
+        *,
+        content_type: str | None = None,
+        ttl_seconds: int | None = None,
+        expires_at: str | None = None,
+        initial_data: Bytes = b"",
+        closed: bool = False,
+        forked_from: str | None = None,
+        fork_offset: str | None = None,
+        fork_sub_offset: int | None = None,
+    ) -> Stream:
+        return await self._run(
+            self._store.create_step(
+                path,
+                content_type=content_type,
+                ttl_seconds=ttl_seconds,
+                expires_at=expires_at,
+                initial_data=initial_data,
+                closed=closed,
+                forked_from=forked_from,
+                fork_offset=fork_offset,
+                fork_sub_offset=fork_sub_offset,
+            )
+        )
+
+    async def append(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        content_type: str | None = None,
+        seq: str | None = None,
+        producer_id: str | None = None,
+        producer_epoch: int | None = None,
+        producer_seq: int | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        return await self._run(
+            self._store.append_step(
+                path,
+                data,
+                content_type=content_type,
+                seq=seq,
+                producer_id=producer_id,
+                producer_epoch=producer_epoch,
+                producer_seq=producer_seq,
+                close=close,
+            )
+        )
+
+    async def append_with_producer(
+        self,
+        path: str,
+        data: Bytes,
+        *,
+        producer_id: str,
+        producer_epoch: int,
+        producer_seq: int,
+        content_type: str | None = None,
+        seq: str | None = None,
+        close: bool = False,
+    ) -> AppendResult:
+        return await self.append(
+            path,
+            data,
+            content_type=content_type,
+            seq=seq,
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            producer_seq=producer_seq,
+            close=close,
+        )
+
+    async def close_stream(self, path: str) -> CloseResult:
+        return await self._run(lambda seen: self._engine.operations.close(seen, path, None))
+
+    async def close_stream_with_producer(
+        self, path: str, *, producer_id: str, producer_epoch: int, producer_seq: int
+    ) -> CloseResult:
+        producer = producer_request(self._store.limits, producer_id, producer_epoch, producer_seq)
+        return await self._run(lambda seen: self._engine.operations.close(seen, path, producer))
+
+    async def delete(self, path: str) -> bool:
+        return await self._run(lambda seen: self._engine.operations.delete(seen, path))
+
+    async def clear(self) -> None:
+        await self._in_worker(self._store.clear)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def get(self, path: str) -> Stream | None:
+        state = await self._run(lambda seen: self._store.visible_step(seen, path))
+        return None if state is None else describe(state)
+
+    async def has(self, path: str) -> bool:
+        found = await self.get(path)
+        return found is not None and not found.soft_deleted
+
+    async def get_current_offset(self, path: str) -> str | None:
+        found = await self.get(path)
+        return None if found is None else found.current_offset
+
+    async def get_producer_epoch(self, path: str, producer_id: str) -> int | None:
+        return await self._run(
+            lambda seen: self._store.producer_epoch_step(seen, path, producer_id)
+        )
+
+    async def read(
+        self, path: str, offset: str | None = None, *, max_bytes: int | None = None
+    ) -> ReadResult:
+        size_max = read_size(max_bytes)
+        while True:
+            entry, view = await self._run(lambda seen: self._engine.view(seen, path))
+            try:
+                return self._engine.read_view(view, offset, size_max, may_wait=False)
+            except TailMoved:
+                continue
+            except NeedsDisk:
+                pass
+            try:
+                return await self._in_worker(
+                    lambda: self._engine.read_view(view, offset, size_max, may_wait=True)  # noqa: B023
+                )
+            except TailMoved:
+                continue
+            except SegmentDamaged as error:
+                damage = error
+            raise await self._in_worker(lambda: self._engine.quarantine(entry, damage))  # noqa: B023
+
+    async def wait_for_messages(
+        self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
+    ) -> WaitResult:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_ms / 1000
+        at = offset
+        waiter = LoopWaiter()
+        while True:
+            result = await self.read(path, at, max_bytes=max_bytes)
+            if result.size or result.closed:
+                return WaitResult(result, False, result.closed)
+            at = result.offset  # ``now`` is resolved once, before waiting (4.6)
+            left = deadline - loop.time()
+            if left <= 0:
+                return WaitResult(result, True, False)
+            try:
+                if await self._run(lambda seen: self._engine.park(seen, path, result, waiter)):  # noqa: B023
+                    await waiter.wait(left)
+            finally:
+                self._engine.unpark(path, waiter)
+            if waiter.cancelled:
+                raise StoreClosed("waiting readers were released")
+
+    async def touch_access(self, path: str) -> None:
+        await self._run(lambda seen: self._store.touch_step(seen, path))
+
+    async def format_response(self, path: str, messages: Sequence[StreamMessage]) -> bytes:
+        return await self._in_worker(lambda: self._store.format_response(path, messages))
+
+    async def list(self) -> Sequence[str]:
+        return await self._in_worker(self._store.list)
+
+    # -- life --------------------------------------------------------------------------------
+
+    def cancel_all_waits(self) -> None:
+        self._store.cancel_all_waits()
+
+    async def close(self) -> None:
+        # In a thread of its own: the store's workers end with it.
+        await asyncio.get_running_loop().run_in_executor(None, self._store.close)
+
+    def release(self) -> None:
+        """Let go of every loop; the store is being closed, by any thread."""
+        for loop, waiters in list(self._commits.items()):
+            if loop.is_closed() or loop is _running_loop():
+                waiters.close()
+            else:
+                _close_on(loop, waiters)
+        self._commits.clear()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _close_on(loop: asyncio.AbstractEventLoop, waiters: CommitWaiters) -> None:
+    done = threading.Event()
+
+    def close() -> None:
+        waiters.close()
+        done.set()
+
+    try:
+        loop.call_soon_threadsafe(close)
+    except RuntimeError:  # closed meanwhile
+        waiters.close()
+        return
+    done.wait(timeout=1.0)

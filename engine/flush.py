@@ -1,0 +1,160 @@
+"""Move what is durable from the log into a segment and rows, then recycle the log (I2).
+
+A flush fixes C, a durable frame boundary, and writes every dirty row exactly as of C: the set
+of dirty rows is taken in one step under the lock, later changes start a new one. Order: segment
+synced, then one LMDB commit that names it and moves the checkpoint, and only then files of the
+log are recycled. A failed write abandons the segment, gives the dirty rows back and is tried
+again; the log still has everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+
+import lmdb
+
+from .._native.flush import flush as write_segment
+from .._native.log import Checkpoint as LogPosition
+from .._native.segment import Segment
+from .file_engine import FileEngine
+from .metadata import Checkpoint, SegmentEntry, StreamChange
+from .projection import Dirty
+from .records import Row, SegmentRow, encode
+
+logger = logging.getLogger("durastream.flush")
+
+_TAILS_PER_STEP = 500  # tails cut under the lock at a time, so that no request waits long
+_PRODUCERS_CACHED_MAX = 1024  # of one stream, beyond: forgotten once they are in LMDB
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def flush(engine: FileEngine, *, clean: bool = False) -> bool:
+    """Flush everything durable; False if there was nothing to do.
+
+    Args:
+        clean: the last flush of an orderly close.
+
+    Raises: OSError, lmdb.Error; everything is as before then, but for unreferenced files.
+    """
+    with engine.lock:
+        engine.projection.advance(engine.log.durable_lsn)
+        position = engine.log.durable_point()
+        engine.projection.advance(position.lsn)
+        dirty = engine.projection.take_dirty()
+        next_stream_id = engine.operations.next_stream_id
+    before = engine.checkpoint
+    if not dirty and position.lsn == before.lsn and before.clean == clean:
+        return False
+    try:
+        checkpoint, segment = _write(engine, position, dirty, next_stream_id, clean)
+    except BaseException:
+        with engine.lock:
+            engine.projection.give_back(dirty)
+        raise
+    _finish(engine, position, checkpoint, segment, dirty)
+    return True
+
+
+def _write(
+    engine: FileEngine,
+    position: LogPosition,
+    dirty: dict[int, Dirty],
+    next_stream_id: int,
+    clean: bool,
+) -> tuple[Checkpoint, Segment | None]:
+    before = engine.checkpoint
+    rows = [dirty[stream_id] for stream_id in sorted(dirty)]
+    segment = None
+    entry = None
+    if rows:
+        number = before.next_segment
+        segment = _write_segment(engine, position, rows, number)
+        entry = SegmentEntry(number, 0, before.lsn, position.lsn, segment.size)
+    checkpoint = Checkpoint(
+        position.lsn,
+        position.file_seq,
+        position.position,
+        next_stream_id,
+        before.next_segment + bool(rows),
+        clean,
+    )
+    changes = [
+        StreamChange(
+            row.stream_id, row.path, Row(row.state, row.lsn, row.quarantine), row.producers
+        )
+        for row in rows
+    ]
+    try:
+        engine.metadata.commit(checkpoint, changes, entry)
+    except BaseException:
+        if segment is not None:
+            segment.close()
+        raise
+    return checkpoint, segment
+
+
+def _write_segment(
+    engine: FileEngine, position: LogPosition, rows: list[Dirty], number: int
+) -> Segment:
+    path = os.fspath(engine.directory.segment(number))
+    batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
+    encoded = [
+        (
+            row.stream_id,
+            encode(SegmentRow(Row(row.state, row.lsn, row.quarantine), row.producers)),
+        )
+        for row in rows
+    ]
+    write_segment(
+        engine.disk,
+        path,
+        batch,
+        encoded,
+        {row.stream_id for row in rows if row.state is None},
+        store_id=engine.directory.store_id,
+        number=number,
+        after_lsn=engine.checkpoint.lsn,
+        upto_lsn=position.lsn,
+    )
+    return Segment(engine.disk, path, store_id=engine.directory.store_id, number=number)
+
+
+def _finish(
+    engine: FileEngine,
+    position: LogPosition,
+    checkpoint: Checkpoint,
+    segment: Segment | None,
+    dirty: dict[int, Dirty],
+) -> None:
+    """Let readers find the bytes in the segment, then forget them in memory and in the log."""
+    if segment is not None:
+        engine.segments = (segment, *engine.segments)
+    engine.checkpoint = checkpoint
+    flushed = list(dirty.values())
+    for first in range(0, len(flushed), _TAILS_PER_STEP):
+        with engine.lock:
+            for row in flushed[first : first + _TAILS_PER_STEP]:
+                _forget(engine, row)
+    engine.log.release(position)
+
+
+def _forget(engine: FileEngine, row: Dirty) -> None:
+    entry = engine.catalog.entries.get(row.stream_id)
+    if entry is None:
+        return
+    if row.state is None:
+        del engine.catalog.entries[row.stream_id]
+        return
+    entry.tail.drop_below(row.state.tail)
+    if len(entry.producers) > _PRODUCERS_CACHED_MAX and entry.lsn <= row.lsn:
+        entry.producers.clear()
+        entry.producers_complete = False
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a failed flush is tried again once there is space."""
+    if isinstance(error, lmdb.MapFullError | lmdb.DiskError):
+        return True
+    return isinstance(error, OSError) and error.errno in DISK_FULL

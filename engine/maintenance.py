@@ -1,0 +1,153 @@
+"""The store's housekeeping, one short step at a time: flush, expiry, eviction, spare log file.
+
+In production one thread runs ``Maintenance.run``; a simulator calls ``step``. A step that meets
+trouble says so once, in the log, and again when it is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+
+import lmdb
+
+from .._native.errors import LogFailed
+from ..protocol.errors import StreamError
+from .catalog import Cold
+from .file_engine import FileEngine
+from .flush import flush, is_disk_full
+from .operations import Seen
+
+logger = logging.getLogger("durastream.maintenance")
+
+_PERIOD = 0.2  # seconds between looks
+_EVICT_PER_STEP = 2_000  # rows examined under the lock
+_EXPIRE_PER_STEP = 500
+_RETRY_DELAY = 1.0  # seconds after a failed flush
+
+
+class Maintenance:
+    """Housekeeping of one engine."""
+
+    def __init__(self, engine: FileEngine) -> None:
+        self._engine = engine
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name="durastream-maintenance", daemon=True
+        )
+        self._flush_lock = threading.Lock()
+        self._flushed_at = time.monotonic()
+        self._swept_at = time.monotonic()
+        self._retry_at = 0.0
+        self._in_trouble = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_PERIOD):
+            try:
+                self.step()
+            except Exception:
+                logger.exception("housekeeping failed; it goes on")
+
+    def step(self) -> None:
+        """Look at everything once."""
+        now = time.monotonic()
+        self._flush_if_due(now)
+        if now - self._swept_at >= self._engine.options.sweep_interval:
+            self._swept_at = now
+            self.sweep()
+        self._evict()
+        while not self._stop.is_set() and self._engine.log.prepare_spare_step():
+            pass
+
+    # -- flush -------------------------------------------------------------------------------
+
+    def _flush_if_due(self, now: float) -> None:
+        options = self._engine.options
+        due = self._engine.log.unflushed_size >= options.flush_size
+        due = due or (now - self._flushed_at >= options.flush_age)
+        if due and now >= self._retry_at:
+            self._flushed_at = now
+            self.try_flush()
+
+    def try_flush(self, *, clean: bool = False) -> bool:
+        """Flush; trouble is logged once and tried again later. Whether it worked."""
+        try:
+            self.flush(clean=clean)
+        except LogFailed:
+            return False
+        except (OSError, lmdb.Error) as error:
+            self._retry_at = time.monotonic() + _RETRY_DELAY
+            self._engine.disk_is_full = is_disk_full(error)
+            if not self._in_trouble:
+                logger.error("cannot flush, and keep trying: %s", error)
+            self._in_trouble = True
+            return False
+        if self._in_trouble:
+            logger.warning("flushing works again")
+        self._in_trouble = self._engine.disk_is_full = False
+        return True
+
+    def flush(self, *, clean: bool = False) -> bool:
+        """Flush now. Raises: OSError, lmdb.Error."""
+        with self._flush_lock:
+            return flush(self._engine, clean=clean)
+
+    # -- expiry ------------------------------------------------------------------------------
+
+    def sweep(self) -> int:
+        """Log the end of streams whose time is over; how many (section 13)."""
+        engine, ended = self._engine, 0
+        if engine.read_only:
+            return 0
+        due = set(engine.metadata.due(engine.now(), _EXPIRE_PER_STEP))
+        due.update(self._due_in_memory())
+        for stream_id in sorted(due):
+            ended += self._expire(stream_id)
+        return ended
+
+    def _due_in_memory(self) -> list[int]:
+        """Rows not yet flushed, or loaded: their deadlines in LMDB are old or missing."""
+        engine = self._engine
+        with engine.lock:
+            deadlines, now = engine.operations.deadlines, engine.now()
+            due = []
+            while deadlines and deadlines[0][0] <= now and len(due) < _EXPIRE_PER_STEP:
+                due.append(heapq.heappop(deadlines)[1])
+        return due
+
+    def _expire(self, stream_id: int) -> bool:
+        def step(seen: Seen) -> bool:
+            return self._engine.operations.expire(seen, stream_id)
+
+        while True:
+            try:
+                return self._engine.attempt(step).result()
+            except Cold as cold:
+                try:
+                    cold.load()
+                except LookupError:
+                    return False
+            except (LookupError, StreamError):
+                return False
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def _evict(self) -> None:
+        engine = self._engine
+        with engine.lock:
+            unlogged = engine.catalog.evict(
+                engine.checkpoint.lsn, engine.options.streams_cached_max, _EVICT_PER_STEP
+            )
+            for entry in unlogged:
+                if entry.reserved is not None:
+                    engine.operations.log_access(entry, entry.reserved)

@@ -1,0 +1,391 @@
+"""Rows in LMDB: paths, streams, producers, deadlines, segments and the checkpoint.
+
+Only worker threads may call this: every call can wait for the disk. LMDB has no checksums of
+its own, so each value ends in XXH64 of table, key and value, and each table keeps a count and a
+sum of those checksums: a flipped bit can make a key vanish, and then the sum is wrong.
+Layout to the byte: docs/format-metadata.md. Nothing here decides anything about streams.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import msgspec
+
+from .._native.checksum import xxh64
+from ..protocol.expiry import deadline_ms
+from ..protocol.state import ProducerState, StreamState
+from .errors import Damaged
+from .records import Row, Struct, decode_row, encode
+
+KEY_SIZE_MAX = 511  # LMDB's
+_PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
+_CHECKSUM_SIZE = 8
+_U64 = (1 << 64) - 1
+
+
+class Checkpoint(Struct):
+    """Up to where the log is contained in segments and rows."""
+
+    lsn: int
+    file_seq: int
+    position: int
+    next_stream_id: int
+    next_segment: int
+    clean: bool = False  # written by an orderly close: no access was lost
+
+
+class PathRow(Struct):
+    stream_id: int
+    path: str
+
+
+class ProducerRow(Struct):
+    producer_id: str
+    state: ProducerState
+
+
+class SegmentEntry(Struct):
+    number: int
+    level: int
+    after_lsn: int
+    upto_lsn: int
+    size: int  # bytes of the file
+
+
+class TableSum(Struct):
+    """Checked by ``verify``: rows of a table and the sum of their checksums modulo 2^64."""
+
+    count: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChange:
+    """A stream's row as of the checkpoint to be written; ``row.state`` None removes it."""
+
+    stream_id: int
+    path: str
+    row: Row
+    producers: dict[str, ProducerState]
+
+
+def name_key(name: str) -> bytes:
+    """The key of a path or producer id: itself, or its beginning and a SHA-256 if long."""
+    raw = name.encode()
+    if len(raw) <= _PLAIN_KEY_SIZE_MAX:
+        return b"\x00" + raw
+    return b"\x01" + raw[: _PLAIN_KEY_SIZE_MAX - 32] + sha256(raw).digest()
+
+
+def id_key(stream_id: int) -> bytes:
+    return stream_id.to_bytes(8, "big")
+
+
+class Table:
+    """One named database of LMDB whose values carry checksums. Not thread-safe."""
+
+    def __init__(self, env: lmdb.Environment, name: str) -> None:
+        self.name = name
+        self._prefix = name.encode() + b"\x00"
+        self._db = env.open_db(name.encode())
+
+    def get(self, txn: lmdb.Transaction, key: bytes) -> bytes | None:
+        """The value, verified. Raises: Damaged."""
+        stored = txn.get(key, db=self._db)
+        return None if stored is None else self._open(key, stored)
+
+    def scan(self, txn: lmdb.Transaction, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values from ``start`` on, in order of their keys, verified."""
+        with txn.cursor(self._db) as cursor:
+            if cursor.set_range(start) if start else cursor.first():
+                for key, stored in cursor:
+                    yield key, self._open(key, stored)
+
+    def put(self, txn: lmdb.Transaction, key: bytes, value: bytes, tally: Tally) -> None:
+        checksum = self._checksum(key, value)
+        stored = value + checksum
+        tally.replace(self.name, txn.get(key, db=self._db), stored)
+        txn.put(key, stored, db=self._db)
+
+    def delete(self, txn: lmdb.Transaction, key: bytes, tally: Tally) -> None:
+        stored = txn.get(key, db=self._db)
+        if stored is not None:
+            tally.replace(self.name, stored, None)
+            txn.delete(key, db=self._db)
+
+    def verify_sum(self, txn: lmdb.Transaction, expected: TableSum) -> None:
+        """Raises: Damaged if a row is damaged, or rows are missing or too many."""
+        count = total = 0
+        with txn.cursor(self._db) as cursor:
+            for key, stored in cursor:
+                self._open(key, stored)
+                count += 1
+                total += _trailer(stored)
+        if (count, total & _U64) != (expected.count, expected.total):
+            raise Damaged(
+                f"table {self.name}: {count} rows where {expected.count} were written",
+                "meta.lmdb",
+            )
+
+    def _open(self, key: bytes, stored: bytes) -> bytes:
+        value = stored[:-_CHECKSUM_SIZE]
+        if len(stored) < _CHECKSUM_SIZE or self._checksum(key, value) != stored[len(value) :]:
+            raise Damaged(f"row {key!r} of table {self.name}", "meta.lmdb")
+        return value
+
+    def _checksum(self, key: bytes, value: bytes) -> bytes:
+        return xxh64(self._prefix + len(key).to_bytes(2, "little") + key + value).to_bytes(
+            8, "little"
+        )
+
+
+def _trailer(stored: bytes) -> int:
+    return int.from_bytes(stored[-_CHECKSUM_SIZE:], "little")
+
+
+class Tally:
+    """How the counts and sums of all tables change in one transaction."""
+
+    def __init__(self, sums: dict[str, TableSum]) -> None:
+        self._sums = {name: [entry.count, entry.total] for name, entry in sums.items()}
+
+    def replace(self, table: str, old: bytes | None, new: bytes | None) -> None:
+        entry = self._sums.setdefault(table, [0, 0])
+        if old is not None:
+            entry[0] -= 1
+            entry[1] -= _trailer(old)
+        if new is not None:
+            entry[0] += 1
+            entry[1] += _trailer(new)
+
+    def sums(self) -> dict[str, TableSum]:
+        return {name: TableSum(count, total & _U64) for name, (count, total) in self._sums.items()}
+
+
+class Metadata:
+    """The one owner of DATA/meta.lmdb.
+
+    Args:
+        directory: of the environment; created if missing.
+        map_size: bytes of address space.
+    """
+
+    def __init__(self, directory: Path, *, map_size: int, read_only: bool = False) -> None:
+        _check_size(directory / "data.mdb")
+        self._env = lmdb.open(
+            os.fspath(directory),
+            map_size=map_size,
+            max_dbs=16,
+            max_readers=512,
+            readonly=read_only,
+            metasync=True,
+            sync=True,
+            writemap=False,
+        )
+        self._info = Table(self._env, "info")
+        self._paths = Table(self._env, "paths")
+        self._streams = Table(self._env, "streams")
+        self._producers = Table(self._env, "producers")
+        self._deadlines = Table(self._env, "deadlines")
+        self._segments = Table(self._env, "segments")
+        with self._env.begin() as txn:
+            self._sums = self._load(txn, b"sums", dict[str, TableSum]) or {}
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint | None:
+        with self._env.begin() as txn:
+            found: Checkpoint | None = self._load(txn, b"checkpoint", Checkpoint)
+            return found
+
+    def find(self, path: str) -> Row | None:
+        """The row of the stream at ``path``. Raises: Damaged."""
+        with self._env.begin() as txn:
+            value = self._paths.get(txn, name_key(path))
+            if value is None:
+                return None
+            found = msgspec.msgpack.decode(value, type=PathRow)
+            if found.path != path:
+                return None
+            return self._row(txn, found.stream_id)
+
+    def row(self, stream_id: int) -> Row | None:
+        with self._env.begin() as txn:
+            return self._row(txn, stream_id)
+
+    def producer(self, stream_id: int, producer_id: str) -> ProducerState | None:
+        with self._env.begin() as txn:
+            value = self._producers.get(txn, id_key(stream_id) + name_key(producer_id))
+        if value is None:
+            return None
+        found = msgspec.msgpack.decode(value, type=ProducerRow)
+        return found.state if found.producer_id == producer_id else None
+
+    def rows(self) -> Iterator[Row]:
+        """Every stream's row, by stream id."""
+        with self._env.begin() as txn:
+            for _, value in self._streams.scan(txn):
+                yield decode_row(value)
+
+    def due(self, now_ms: int, count_max: int) -> list[int]:
+        """Ids of streams whose written deadline has passed, the earliest first."""
+        found: list[int] = []
+        with self._env.begin() as txn:
+            for key, _ in self._deadlines.scan(txn):
+                if int.from_bytes(key[:8], "big") > now_ms or len(found) == count_max:
+                    break
+                found.append(int.from_bytes(key[8:], "big"))
+        return found
+
+    def segments(self) -> list[SegmentEntry]:
+        with self._env.begin() as txn:
+            return [
+                msgspec.msgpack.decode(value, type=SegmentEntry)
+                for _, value in self._segments.scan(txn)
+            ]
+
+    def verify(self) -> None:
+        """Check every row and the sums of all tables. Raises: Damaged."""
+        tables = (self._paths, self._streams, self._producers, self._deadlines, self._segments)
+        with self._env.begin() as txn:
+            for table in tables:
+                table.verify_sum(txn, self._sums.get(table.name, TableSum()))
+
+    def close(self) -> None:
+        self._env.close()
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def commit(
+        self,
+        checkpoint: Checkpoint,
+        changes: list[StreamChange],
+        segment: SegmentEntry | None = None,
+    ) -> None:
+        """Move the checkpoint, with everything that it contains, in one transaction.
+
+        Raises: lmdb.Error; nothing is changed then.
+        """
+        tally = Tally(self._sums)
+        with self._env.begin(write=True) as txn:
+            for change in changes:
+                self._write_stream(txn, change, tally)
+            if segment is not None:
+                self._segments.put(txn, id_key(segment.number), encode(segment), tally)
+            sums = tally.sums()
+            self._info.put(txn, b"checkpoint", encode(checkpoint), Tally({}))
+            self._info.put(txn, b"sums", encode(sums), Tally({}))
+        self._sums = sums
+
+    def _write_stream(self, txn: lmdb.Transaction, change: StreamChange, tally: Tally) -> None:
+        key, state = id_key(change.stream_id), change.row.state
+        old = self._row(txn, change.stream_id)
+        self._move_deadline(txn, key, old.state if old else None, state, tally)
+        if state is None:
+            self._remove_stream(txn, change, tally)
+            return
+        self._streams.put(txn, key, encode(change.row), tally)
+        if old is None:
+            row = encode(PathRow(change.stream_id, change.path))
+            self._paths.put(txn, name_key(change.path), row, tally)
+        for producer_id, producer in change.producers.items():
+            row = encode(ProducerRow(producer_id, producer))
+            self._producers.put(txn, key + name_key(producer_id), row, tally)
+
+    def _remove_stream(self, txn: lmdb.Transaction, change: StreamChange, tally: Tally) -> None:
+        key = id_key(change.stream_id)
+        self._streams.delete(txn, key, tally)
+        bound = self._paths.get(txn, name_key(change.path))
+        if bound and msgspec.msgpack.decode(bound, type=PathRow).stream_id == change.stream_id:
+            self._paths.delete(txn, name_key(change.path), tally)
+        stale = []
+        for producer_key, _ in self._producers.scan(txn, key):
+            if not producer_key.startswith(key):
+                break
+            stale.append(producer_key)
+        for producer_key in stale:
+            self._producers.delete(txn, producer_key, tally)
+
+    def _move_deadline(
+        self,
+        txn: lmdb.Transaction,
+        key: bytes,
+        old: StreamState | None,
+        new: StreamState | None,
+        tally: Tally,
+    ) -> None:
+        before = _deadline(old)
+        after = _deadline(new)
+        if before == after:
+            return
+        if before is not None:
+            self._deadlines.delete(txn, before + key, tally)
+        if after is not None:
+            self._deadlines.put(txn, after + key, b"", tally)
+
+    # -- shared ----------------------------------------------------------------------------
+
+    def _row(self, txn: lmdb.Transaction, stream_id: int) -> Row | None:
+        value = self._streams.get(txn, id_key(stream_id))
+        return None if value is None else decode_row(value)
+
+    def _load(self, txn: lmdb.Transaction, key: bytes, kind: Any) -> Any:
+        value = self._info.get(txn, key)
+        return None if value is None else msgspec.msgpack.decode(value, type=kind)
+
+
+def _deadline(state: StreamState | None) -> bytes | None:
+    if state is None or state.soft_deleted:
+        return None
+    deadline = deadline_ms(state)
+    return None if deadline is None else id_key(max(0, deadline))
+
+
+def _check_size(data_file: Path) -> None:
+    """Refuse a data file that was cut short: mapping it would kill the process.
+
+    LMDB's newer meta page names the last page in use. LMDB does not write a last page that
+    was allocated and given back within one commit, so a few pages may be missing rightly: they
+    are appended as zeroes, which LMDB and the checksums can tell from rows.
+    """
+    try:
+        size = data_file.stat().st_size
+    except FileNotFoundError:
+        return
+    if size == 0:
+        return
+    with data_file.open("rb") as file:
+        needed, page_size = _needed_size(file.read(2 * _META_STRIDE_MAX))
+    if needed - size > _UNWRITTEN_PAGES_MAX * page_size:
+        raise Damaged(f"{data_file.name} is cut short", f"byte {size} of {needed}")
+    if needed > size:
+        os.truncate(data_file, needed)
+
+
+_META_MAGIC = 0xBEEFC0DE
+_META_STRIDE_MAX = 65536  # LMDB's largest page
+_META = struct.Struct("<16x II 16x I 92x QQ")  # magic, version, page size, last page, txn id
+_UNWRITTEN_PAGES_MAX = 64
+
+
+def _needed_size(head: bytes) -> tuple[int, int]:
+    """Bytes that the file must have, and LMDB's page size, from its two meta pages."""
+    best = (-1, 0, 0)
+    if len(head) >= _META.size:
+        page_size = _META.unpack_from(head)[2]
+        for start in (0, page_size):
+            if start + _META.size <= len(head):
+                magic, _, _, last_page, txn_id = _META.unpack_from(head, start)
+                if magic == _META_MAGIC:
+                    best = max(best, (txn_id, (last_page + 1) * page_size, page_size))
+    if best[0] < 0:
+        raise Damaged("no meta page of LMDB", "meta.lmdb/data.mdb, byte 0")
+    return best[1], best[2]

@@ -1,0 +1,416 @@
+"""Every operation of the file store as one step under the store's lock: decide, then log.
+
+A step looks up states in the catalog, asks ``protocol`` for the decision, stages one record and
+moves the reserved state; the change becomes visible once the record is durable. It never waits:
+what is not in memory raises ``Cold``. What a step read is noted in ``Seen``: the answer, refusals
+included, must not leave before that LSN is durable (I4).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from .._native.errors import LogFailed, LogFull
+from .._native.log import Log
+from ..protocol.append import AppendRequest, decide_append
+from ..protocol.close import decide_close
+from ..protocol.create import CreateRequest, creation_content_type, decide_create
+from ..protocol.decision import Accepted
+from ..protocol.delete import Removal, decide_delete
+from ..protocol.describe import describe
+from ..protocol.errors import StreamGone, StreamNotFound
+from ..protocol.expiry import deadline_ms, is_expired
+from ..protocol.fork import Boundaries
+from ..protocol.payload import Payload
+from ..protocol.producer import ProducerRequest
+from ..protocol.results import AppendResult, CloseResult, Stream
+from ..protocol.state import ProducerState, StreamState
+from .body import Body
+from .catalog import Binding, Catalog, Change, Entry
+from .errors import StorageError, StreamQuarantined
+from .options import Limits
+from .projection import Projection
+from .records import (
+    AppendMeta,
+    CreateMeta,
+    DeleteMeta,
+    Kind,
+    QuarantineMeta,
+    Struct,
+    TouchMeta,
+    encode,
+)
+
+# Accesses are logged at most this often per TTL: the rest only moves the deadline in memory.
+TOUCHES_PER_TTL = 16
+
+
+class Seen:
+    """The highest LSN that a step read or wrote."""
+
+    __slots__ = ("lsn",)
+
+    def __init__(self) -> None:
+        self.lsn = 0
+
+    def note(self, lsn: int) -> None:
+        if lsn > self.lsn:
+            self.lsn = lsn
+
+
+class Operations:
+    """Steps on the reserved states. The caller holds the store's lock."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        projection: Projection,
+        log: Log,
+        limits: Limits,
+        now: Callable[[], int],
+    ) -> None:
+        self._catalog = catalog
+        self._projection = projection
+        self._log = log
+        self._limits = limits
+        self._now = now
+        self.next_stream_id = 1
+        self.deadlines: list[tuple[int, int]] = []  # heap of (deadline ms, stream id) to look at
+        self.write_refusal: StorageError | None = None  # why nothing can be logged at present
+
+    # -- looking up --------------------------------------------------------------------------
+
+    def live(self, seen: Seen, path: str) -> tuple[Entry, StreamState]:
+        """The stream that a path names, as reserved: what writes are decided on.
+
+        Raises: Cold, StreamNotFound, StreamGone.
+        """
+        entry = self._current(seen, path).reserved
+        state = entry.reserved if entry is not None else None
+        if entry is None or state is None:
+            raise StreamNotFound(path)
+        if state.soft_deleted:
+            raise StreamGone(path)
+        return entry, state
+
+    def visible(self, seen: Seen, path: str) -> tuple[Entry, StreamState] | None:
+        """The stream that a path names, as durable: what readers are shown, without waiting.
+
+        Only the end of an expired stream is logged first, and then waited for. Raises: Cold.
+        """
+        binding = self._catalog.binding(path)
+        if self._expires(binding.reserved):
+            self._current(seen, path)
+            return None
+        entry = binding.visible
+        if entry is None or entry.visible is None:
+            return None
+        return entry, entry.visible
+
+    def readable(self, seen: Seen, path: str) -> tuple[Entry, StreamState]:
+        """``visible``, but Raises: StreamNotFound, StreamGone."""
+        found = self.visible(seen, path)
+        if found is None:
+            raise StreamNotFound(path)
+        if found[1].soft_deleted:
+            raise StreamGone(path)
+        return found
+
+    def _current(self, seen: Seen, path: str) -> Binding:
+        """The binding of a path, after the end of an expired stream was logged."""
+        binding = self._catalog.binding(path)
+        entry = binding.reserved
+        if entry is not None and self._expires(entry):
+            if self.write_refusal is not None:
+                return Binding(path, None, 0)  # cannot be logged now, but is over all the same
+            self._remove(seen, binding, entry, expired=True)
+        seen.note(binding.lsn)
+        if entry is not None:
+            seen.note(entry.lsn)
+        return binding
+
+    def _expires(self, entry: Entry | None) -> bool:
+        """Whether the stream's time is over; waiting readers keep it alive (section 13)."""
+        if entry is None or entry.reserved is None or entry.reserved.soft_deleted:
+            return False
+        if entry.waiters:
+            self.touch(entry)
+        return is_expired(entry.reserved, self._now())
+
+    # -- create ------------------------------------------------------------------------------
+
+    def create(
+        self, seen: Seen, request: CreateRequest, body: Body, boundaries: Boundaries
+    ) -> Stream:
+        """``boundaries`` are those of the source, if it is to be a fork."""
+        binding = self._current(seen, request.path)
+        existing = binding.reserved.reserved if binding.reserved is not None else None
+        source = self._source(seen, request)
+        state = source.reserved if source is not None else None
+        payload = body.payload(creation_content_type(request, state))
+        created = decide_create(
+            request,
+            existing,
+            state,
+            boundaries,
+            payload,
+            stream_id=self.next_stream_id,
+            source_depth=self._depth(state),
+            fork_depth_max=self._limits.fork_depth_max,
+            now_ms=self._now(),
+        )
+        if created is None:
+            assert existing is not None
+            return describe(existing)
+        assert isinstance(payload, Payload)
+        self._log_create(seen, binding, created.state, payload)
+        if created.source is not None:
+            assert source is not None
+            self._change(seen.lsn, source, created.source)
+        return describe(created.state, created=True)
+
+    def _source(self, seen: Seen, request: CreateRequest) -> Entry | None:
+        if request.forked_from is None:
+            return None
+        return self._current(seen, request.forked_from).reserved
+
+    def _depth(self, state: StreamState | None) -> int:
+        """The number of sources above a stream. Raises: Cold."""
+        depth = 0
+        while state is not None and state.source_id is not None:
+            state = self._catalog.entry(state.source_id).reserved
+            depth += 1
+        return depth
+
+    def _log_create(
+        self, seen: Seen, binding: Binding, state: StreamState, payload: Payload
+    ) -> None:
+        entry = Entry(state, lsn=0, visible=False)
+        lsn = self._stage(seen, Kind.CREATE, state, state.base, CreateMeta(state), payload, entry)
+        self.next_stream_id += 1
+        entry.lsn = binding.lsn = lsn
+        self._catalog.bind_new(binding, entry)
+        self._projection.push(Change(lsn, entry, binding))
+        self._watch_deadline(state)
+
+    def _watch_deadline(self, state: StreamState) -> None:
+        """Have the sweeper look at a stream when its present deadline is over."""
+        deadline = deadline_ms(state)
+        if deadline is not None and not state.soft_deleted:
+            heapq.heappush(self.deadlines, (deadline, state.stream_id))
+
+    # -- append and close ----------------------------------------------------------------------
+
+    def append(
+        self,
+        seen: Seen,
+        path: str,
+        request: AppendRequest,
+        body: Body,
+    ) -> AppendResult:
+        entry, state = self.live(seen, path)
+        payload = body.payload(state.content_type)
+        known = self._known(entry, request.producer)
+        decision = decide_append(state, known, request, payload, self._now())
+        if not isinstance(decision, Accepted):
+            if decision.producer is None or decision.producer.status == "duplicate":
+                self.touch(entry)
+            return decision
+        self._require_writable(entry)
+        assert isinstance(payload, Payload) or request.is_empty
+        self._log_append(
+            seen,
+            entry,
+            decision.state,
+            decision.producer,
+            request.producer,
+            request.seq if not request.is_empty else None,
+            payload if isinstance(payload, Payload) and not request.is_empty else None,
+        )
+        return decision.result
+
+    def close(self, seen: Seen, path: str, producer: ProducerRequest | None) -> CloseResult:
+        entry, state = self.live(seen, path)
+        decision = decide_close(state, self._known(entry, producer), producer, self._now())
+        if not isinstance(decision, Accepted):
+            if decision.producer is None or decision.producer.status == "duplicate":
+                self.touch(entry)
+            return decision
+        self._require_writable(entry)
+        self._log_append(seen, entry, decision.state, decision.producer, producer, None, None)
+        return decision.result
+
+    def _known(self, entry: Entry, producer: ProducerRequest | None) -> ProducerState | None:
+        return None if producer is None else self._catalog.producer(entry, producer.producer_id)
+
+    def _log_append(
+        self,
+        seen: Seen,
+        entry: Entry,
+        after: StreamState,
+        producer_after: ProducerState | None,
+        producer: ProducerRequest | None,
+        seq: str | None,
+        payload: Payload | None,
+    ) -> None:
+        before = entry.reserved
+        assert before is not None
+        meta = AppendMeta(
+            after.last_accessed_at,
+            after.closed,
+            seq,
+            producer.producer_id if producer is not None else None,
+            producer.epoch if producer is not None else 0,
+            producer.seq if producer is not None else 0,
+        )
+        lsn = self._stage(seen, Kind.APPEND, before, before.tail, meta, payload, entry)
+        change = self._change(lsn, entry, after)
+        entry.logged_at = after.last_accessed_at
+        if producer is not None and producer_after is not None:
+            entry.producers[producer.producer_id] = producer_after
+            change.producer = (producer.producer_id, producer_after)
+
+    # -- access ------------------------------------------------------------------------------
+
+    def touch(self, entry: Entry) -> None:
+        """Count as access: at once in memory, now and then in the log, without waiting."""
+        state, now = entry.reserved, self._now()
+        if state is None or state.ttl_seconds is None or now <= state.last_accessed_at:
+            return
+        after = replace(state, last_accessed_at=now)
+        if now - entry.logged_at < touch_interval_ms(state.ttl_seconds):
+            entry.reserved = after
+            return
+        self.log_access(entry, after)
+
+    def log_access(self, entry: Entry, state: StreamState) -> None:
+        """Log the last access of ``state``, as far as the log takes records."""
+        try:
+            meta = TouchMeta(state.last_accessed_at)
+            lsn = self._stage(Seen(), Kind.TOUCH, state, state.tail, meta, None, entry)
+        except (StorageError, LogFull, LogFailed):
+            entry.reserved = state  # an access must not fail a read; recovery allows for it
+            return
+        entry.logged_at = state.last_accessed_at
+        self._change(lsn, entry, state)
+
+    # -- the end of a stream -------------------------------------------------------------------
+
+    def delete(self, seen: Seen, path: str) -> bool:
+        binding = self._current(seen, path)
+        entry = binding.reserved
+        if entry is None or entry.reserved is None:
+            return False
+        if entry.reserved.soft_deleted:
+            raise StreamGone(path)
+        self._remove(seen, binding, entry, expired=False)
+        return True
+
+    def expire(self, seen: Seen, stream_id: int) -> bool:
+        """Log the end of a stream if its time is over. Raises: Cold, LookupError."""
+        entry = self._catalog.entry(stream_id)
+        if entry.reserved is None:
+            return False
+        if not self._expires(entry):
+            self._watch_deadline(entry.reserved)
+            return False
+        self._remove(seen, self._catalog.binding(entry.reserved.path), entry, expired=True)
+        return True
+
+    def _remove(self, seen: Seen, binding: Binding, entry: Entry, *, expired: bool) -> None:
+        state = entry.reserved
+        assert state is not None
+        removals = decide_delete(state, self._reserved_of, self._now())
+        touched = [self._removal_target(removal) for removal in removals]  # Cold before the log
+        lsn = self._stage(
+            seen, Kind.DELETE, state, state.tail, delete_meta(removals, self._now(), expired), None
+        )
+        for removal, (target, bound) in zip(removals, touched, strict=True):
+            change = self._change(lsn, target, removal.after)
+            if bound is not None:
+                change.binding = bound
+                bound.lsn = lsn
+                bound.reserved = None
+
+    def _removal_target(self, removal: Removal) -> tuple[Entry, Binding | None]:
+        entry = self._catalog.entry(removal.before.stream_id)
+        if removal.after is not None:
+            return entry, None
+        binding = self._catalog.binding(removal.before.path)
+        return entry, binding if binding.reserved is entry else None
+
+    def _reserved_of(self, stream_id: int) -> StreamState:
+        state = self._catalog.entry(stream_id).reserved
+        assert state is not None, "a source outlives its forks"
+        return state
+
+    # -- damage ------------------------------------------------------------------------------
+
+    def quarantine(self, seen: Seen, entry: Entry, position: int, where: str) -> None:
+        """Close a stream for writes, and for reads behind ``position`` (I6)."""
+        state = entry.reserved
+        if state is None or (entry.quarantine and entry.quarantine.position <= position):
+            return
+        meta = QuarantineMeta(position, where)
+        entry.quarantine = meta
+        lsn = self._stage(seen, Kind.QUARANTINE, state, state.tail, meta, None)
+        self._change(lsn, entry, state)
+
+    def _require_writable(self, entry: Entry) -> None:
+        found = entry.quarantine
+        if found is not None:
+            raise StreamQuarantined(entry.origin.path, f"{found.where}, offset {found.position}")
+
+    # -- the log -------------------------------------------------------------------------------
+
+    def _change(self, lsn: int, entry: Entry, after: StreamState | None) -> Change:
+        entry.reserved = after
+        entry.lsn = lsn
+        change = Change(lsn, entry)
+        self._projection.push(change)
+        return change
+
+    def _stage(
+        self,
+        seen: Seen,
+        kind: Kind,
+        state: StreamState,
+        position: int,
+        meta: Struct,
+        payload: Payload | None,
+        entry: Entry | None = None,
+    ) -> int:
+        if self.write_refusal is not None:
+            raise self.write_refusal
+        has_data = payload is not None and payload.size > 0
+        lsn = self._log.stage(
+            kind,
+            state.stream_id,
+            position,
+            encode(meta),
+            payload.data if payload is not None and has_data else None,
+            payload.message_sizes if payload is not None else None,
+            entry.tail if entry is not None and has_data else None,
+        )
+        seen.note(lsn)
+        return lsn
+
+
+def delete_meta(removals: list[Removal], now_ms: int, expired: bool) -> DeleteMeta:
+    """The metadata that says everything one deletion does."""
+    first, last = removals[0], removals[-1]
+    return DeleteMeta(
+        now_ms,
+        expired,
+        soft=first.after is not None,
+        removed=tuple(r.before.stream_id for r in removals if r.after is None),
+        released=last.before.stream_id if last is not first and last.after is not None else None,
+    )
+
+
+def touch_interval_ms(ttl_seconds: int) -> int:
+    """How much later than logged the last access of a stream may have been."""
+    return 1000 * ttl_seconds // TOUCHES_PER_TTL

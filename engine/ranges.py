@@ -1,0 +1,208 @@
+"""Find and read the bytes of a range: own and inherited, flushed and not (I5, I6).
+
+A ``View`` is a snapshot taken under the store's lock; reading it needs no lock. Its spans run
+from the root of a chain of forks down to the stream itself. In each span the unflushed tail
+lies in the log's slabs, the rest in segments. A flush may move bytes from the one to the other
+meanwhile: then ``TailMoved`` is raised and the caller takes a new view.
+
+Segments are read only where the caller may wait for the disk (I9); elsewhere ``NeedsDisk``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .._native.errors import TailMoved
+from .._native.segment import Segment
+from .._native.tail import Tail
+from ..protocol.headers import is_json
+from ..protocol.results import Bytes
+from ..protocol.state import StreamState
+from .options import READ_SIZE_MAX
+
+BOUNDARY_APPEND = 2  # what ``boundary`` returns for the end of an append
+BOUNDARY_MESSAGE = 1
+
+
+class NeedsDisk(Exception):
+    """The range lies in segments, and the caller must not wait for a disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Positions [start, end) of a stream that is held under one stream id."""
+
+    stream_id: int
+    start: int
+    end: int
+    tail: Tail
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A stream as it is visible, and where its bytes are."""
+
+    state: StreamState
+    spans: Sequence[Span]  # root first, without gaps, from 0 to the visible tail
+    segments: Sequence[Segment]  # newest first
+    quarantined_at: int | None = None  # nothing behind it is served
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Bytes [start, end) of a stream."""
+
+    start: int
+    end: int
+    buffers: list[Bytes]
+    append_ends: list[int]
+
+
+class Reader(Protocol):
+    """The bytes of one stream in one place; positions are the stream's. ``Tail`` is one."""
+
+    def boundary(self, position: int) -> int: ...
+
+    def append_start(self, position: int) -> int: ...
+
+    def chunk_end(self, start: int, limit: int, size_max: int, whole_messages: bool) -> int: ...
+
+    def message_end(self, start: int, count: int) -> int: ...
+
+    def append_ends(self, start: int, end: int) -> Sequence[int]: ...
+
+    def read(self, start: int, end: int) -> list[Bytes]: ...
+
+
+class ExtentReader:
+    """A ``Reader`` of one extent of a segment."""
+
+    __slots__ = ("_index", "_segment")
+
+    def __init__(self, segment: Segment, index: int) -> None:
+        self._segment = segment
+        self._index = index
+
+    def boundary(self, position: int) -> int:
+        return self._segment.boundary(self._index, position)
+
+    def append_start(self, position: int) -> int:
+        return self._segment.append_start(self._index, position)
+
+    def chunk_end(self, start: int, limit: int, size_max: int, whole_messages: bool) -> int:
+        return self._segment.chunk_end(self._index, start, limit, size_max, whole_messages)
+
+    def message_end(self, start: int, count: int) -> int:
+        return self._segment.message_end(self._index, start, count)
+
+    def append_ends(self, start: int, end: int) -> Sequence[int]:
+        return self._segment.append_ends(self._index, start, end)
+
+    def read(self, start: int, end: int) -> list[Bytes]:
+        return [self._segment.read(self._index, start, end)]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Bytes [start, end) that one reader holds."""
+
+    reader: Reader
+    start: int
+    end: int
+
+
+class RangeReader:
+    """Reads one view.
+
+    Args:
+        may_wait: whether segments may be read, which can wait for the disk.
+    """
+
+    def __init__(self, view: View, *, may_wait: bool) -> None:
+        self._view = view
+        self._may_wait = may_wait
+
+    # -- what positions are ------------------------------------------------------------------
+
+    def is_boundary(self, position: int) -> bool:
+        """Whether readers of this stream can have been given ``position`` (section 10).
+
+        In an append longer than a chunk they were also given cuts, see ``Reader.chunk_end``.
+        """
+        spans = self._view.spans
+        if position == 0 or any(position == span.end for span in spans if span.end):
+            return True
+        region = self._region(position)
+        reader = region.reader
+        boundary = BOUNDARY_APPEND if position == region.start else reader.boundary(position)
+        if boundary == BOUNDARY_APPEND:
+            return True
+        begin, end = reader.append_start(position), self._append_end(position)
+        if end is None or end - begin <= READ_SIZE_MAX:
+            return False
+        if is_json(self._view.state.content_type):
+            return boundary == BOUNDARY_MESSAGE
+        return (position - begin) % READ_SIZE_MAX == 0
+
+    def message_end(self, start: int, count: int) -> int | None:
+        """End of the ``count``-th message behind ``start``, within the append that starts there."""
+        if start >= self._view.state.tail:
+            return None
+        region = self._region(start)
+        end = region.reader.message_end(start, count)
+        if end > region.end and not is_json(self._view.state.content_type):
+            return region.end  # a fork's base cuts this append
+        return None if end < 0 or end > region.end else end
+
+    def _append_end(self, start: int) -> int | None:
+        """End of the append that holds the byte at ``start``."""
+        if start >= self._view.state.tail:
+            return None
+        region = self._region(start)
+        ends = region.reader.append_ends(start, region.end)
+        return ends[0] if len(ends) else region.end
+
+    # -- bytes -------------------------------------------------------------------------------
+
+    def read(self, start: int, size_max: int, *, whole_messages: bool) -> Chunk:
+        """At most max(``size_max``, one message) bytes from ``start`` on."""
+        limit = self._view.state.tail
+        if self._view.quarantined_at is not None:
+            limit = min(limit, max(start, self._view.quarantined_at))
+        chunk = Chunk(start, start, [], [])
+        while chunk.end < limit and chunk.end - start < size_max:
+            if not self._extend(chunk, limit, size_max - (chunk.end - start), whole_messages):
+                break
+        return chunk
+
+    def _extend(self, chunk: Chunk, limit: int, room: int, whole_messages: bool) -> bool:
+        region = self._region(chunk.end)
+        stop = min(limit, region.end)
+        reader, start = region.reader, chunk.end
+        end = reader.chunk_end(start, stop, room, whole_messages)
+        if end < stop and reader.boundary(end) != BOUNDARY_APPEND:
+            if chunk.buffers:
+                return False  # the next append does not fit, and a cut belongs into its own chunk
+            end = reader.chunk_end(start, stop, READ_SIZE_MAX, whole_messages)
+        chunk.buffers += reader.read(start, end)
+        chunk.append_ends += reader.append_ends(start, end)
+        chunk.end = end
+        return True
+
+    def _region(self, position: int) -> Region:
+        span = next(span for span in self._view.spans if span.start <= position < span.end)
+        tail = span.tail
+        held_from = tail.start
+        if held_from <= position:
+            return Region(tail, max(span.start, held_from), span.end)
+        if not self._may_wait:
+            raise NeedsDisk
+        for segment in self._view.segments:
+            index = segment.find(span.stream_id, position)
+            if index >= 0:
+                extent = segment.extent(index)
+                start, end = max(span.start, extent.base), min(span.end, extent.end)
+                return Region(ExtentReader(segment, index), start, end)
+        raise TailMoved

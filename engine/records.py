@@ -1,0 +1,107 @@
+"""What the engine writes into log records and rows: kinds, metadata, and their bytes.
+
+Metadata is MessagePack: each structure below is an array of its fields in this order
+(docs/format-metadata.md). Fields are appended at the end with a default, never reordered, so
+that every version reads what older ones wrote. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from ..protocol.state import ProducerState, StreamState
+
+
+class Kind(IntEnum):
+    """The kind of a log record. 0 is illegal, so that zeroes are never a record."""
+
+    CREATE = 1  # CreateMeta; data: the initial body
+    APPEND = 2  # AppendMeta; data: the batch, empty for a close without data
+    DELETE = 3  # DeleteMeta
+    TOUCH = 4  # TouchMeta
+    QUARANTINE = 5  # QuarantineMeta
+
+
+class Struct(msgspec.Struct, frozen=True, array_like=True):
+    """Base of everything stored as a MessagePack array."""
+
+
+class CreateMeta(Struct):
+    """A new stream; for a fork, ``state.source_id`` also gains a reference."""
+
+    state: StreamState
+
+
+class AppendMeta(Struct):
+    """Data (the record's), producer, Stream-Seq and close: one atomic step (I3)."""
+
+    accessed_at: int  # Unix ms
+    close: bool = False
+    seq: str | None = None
+    producer_id: str | None = None
+    producer_epoch: int = 0
+    producer_seq: int = 0
+
+
+class DeleteMeta(Struct):
+    """All that one deletion or expiry does, the cascade included (section 14.6)."""
+
+    at: int  # Unix ms
+    expired: bool = False
+    soft: bool = False  # the record's stream is kept for its forks; else it is in ``removed``
+    removed: tuple[int, ...] = ()
+    released: int | None = None  # the surviving source that lost one reference
+
+
+class TouchMeta(Struct):
+    """An access that moved the deadline of a TTL (section 13)."""
+
+    accessed_at: int  # Unix ms
+
+
+class QuarantineMeta(Struct):
+    """Damage found in data already acknowledged (I6)."""
+
+    position: int  # readable up to here
+    where: str  # file and place of the damage
+
+
+class Row(Struct):
+    """A stream as of a checkpoint, in LMDB. ``state`` is None in a segment: it was removed."""
+
+    state: StreamState | None
+    lsn: int  # of the last record contained
+    quarantine: QuarantineMeta | None = None
+
+
+class SegmentRow(Struct):
+    """A row as a segment keeps it: with the producers that changed since the last flush.
+
+    From these alone ``repair`` can rebuild LMDB (I2).
+    """
+
+    row: Row
+    producers: dict[str, ProducerState] = {}
+
+
+encode = msgspec.msgpack.Encoder().encode
+
+decode_row = msgspec.msgpack.Decoder(Row).decode
+decode_segment_row = msgspec.msgpack.Decoder(SegmentRow).decode
+
+_META = {
+    Kind.CREATE: msgspec.msgpack.Decoder(CreateMeta).decode,
+    Kind.APPEND: msgspec.msgpack.Decoder(AppendMeta).decode,
+    Kind.DELETE: msgspec.msgpack.Decoder(DeleteMeta).decode,
+    Kind.TOUCH: msgspec.msgpack.Decoder(TouchMeta).decode,
+    Kind.QUARANTINE: msgspec.msgpack.Decoder(QuarantineMeta).decode,
+}
+
+Meta = CreateMeta | AppendMeta | DeleteMeta | TouchMeta | QuarantineMeta
+
+
+def decode_meta(kind: int, meta: bytes) -> Meta:
+    """The metadata of a record of this kind. Raises: ValueError for an unknown kind."""
+    return _META[Kind(kind)](meta)

@@ -1,0 +1,358 @@
+"""Open a data directory: rows as of the checkpoint, then the log replayed over them (I2, I6).
+
+Replay applies each record to the states that it changes, exactly as the step did that logged
+it; the projection is then as if every record had just become durable. Rows are loaded only for
+streams that the log names, so the cost is bounded by the log's size. Nothing is written before
+the log was found to be whole; where acknowledged records are damaged and it cannot be told
+whose they are, the store opens read-only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+from msgspec.structs import replace
+
+from .._native.disk import Disk
+from .._native.log import Checkpoint as LogPosition
+from .._native.log import Log
+from .._native.segment import Segment, SegmentDamaged
+from .._native.tail import Tail
+from ..protocol.state import ClosedBy, ProducerState, StreamState
+from .catalog import Binding, Catalog, Change, Cold, Entry
+from .directory import DataDirectory, open_directory, open_error
+from .errors import Damaged, OpenError, ReadOnly, StorageError
+from .metadata import Checkpoint, Metadata
+from .operations import Operations, touch_interval_ms
+from .options import FileStoreOptions, Limits
+from .projection import Projection
+from .records import (
+    AppendMeta,
+    CreateMeta,
+    DeleteMeta,
+    QuarantineMeta,
+    Row,
+    TouchMeta,
+    decode_meta,
+)
+
+logger = logging.getLogger("durastream.recovery")
+
+FIRST = Checkpoint(lsn=0, file_seq=0, position=0, next_stream_id=1, next_segment=1, clean=True)
+
+
+@dataclass(slots=True)
+class Opened:
+    """Everything that an open data directory consists of."""
+
+    directory: DataDirectory
+    metadata: Metadata
+    log: Log
+    catalog: Catalog
+    projection: Projection
+    operations: Operations
+    checkpoint: Checkpoint
+    segments: tuple[Segment, ...]  # newest first
+    read_only: bool
+
+
+def open_store(
+    path: Path,
+    disk: Disk,
+    lock: threading.Lock,
+    limits: Limits,
+    options: FileStoreOptions,
+    now: Callable[[], int],
+) -> Opened:
+    """Raises: OpenError and its subclasses, StoreFull, Damaged."""
+    directory = open_directory(disk, path)
+    metadata: Metadata | None = None
+    try:
+        _make_folders(disk, directory, options)
+        metadata = Metadata(directory.metadata, map_size=options.lmdb_map_size)
+        return _open(directory, metadata, disk, lock, limits, options, now)
+    except OSError as error:
+        _give_up(disk, directory, metadata)
+        raise open_error(path, error) from error
+    except lmdb.Error as error:
+        _give_up(disk, directory, metadata)
+        raise OpenError(f"{directory.metadata}: {error}; run `durastream repair`") from error
+    except BaseException:
+        _give_up(disk, directory, metadata)
+        raise
+
+
+def _give_up(disk: Disk, directory: DataDirectory, metadata: Metadata | None) -> None:
+    if metadata is not None:
+        metadata.close()
+    disk.close(directory.lock)
+
+
+def _make_folders(disk: Disk, directory: DataDirectory, options: FileStoreOptions) -> None:
+    made = False
+    for folder in (directory.wal, directory.segments):
+        if not disk.exists(folder):
+            disk.make_directory(folder)
+            made = True
+    if made:
+        disk.sync_directory(directory.path)
+    for name in disk.list_directory(directory.segments):
+        if name.endswith(".tmp"):  # a flush that a crash cut short: nothing refers to it
+            disk.unlink(directory.segments / name)
+
+
+def _open(
+    directory: DataDirectory,
+    metadata: Metadata,
+    disk: Disk,
+    lock: threading.Lock,
+    limits: Limits,
+    options: FileStoreOptions,
+    now: Callable[[], int],
+) -> Opened:
+    checkpoint = metadata.checkpoint() or FIRST
+    segments = _open_segments(directory, metadata, disk, checkpoint)
+    log = Log(
+        disk,
+        os.fspath(directory.wal),
+        directory.store_id,
+        file_size=options.wal_file_size,
+        wal_size_max=options.wal_size_max,
+        slab_size=options.slab_size,
+        backlog_size_max=options.backlog_size_max,
+        idle_watermark_delay=options.idle_watermark_delay,
+    )
+    slack = AccessSlack(checkpoint)
+    catalog = Catalog(metadata, lock, slack)
+    projection = Projection()
+    operations = Operations(catalog, projection, log, limits, now)
+    operations.next_stream_id = checkpoint.next_stream_id
+    replay = Replay(catalog, projection, operations)
+    start = None
+    if checkpoint.lsn or checkpoint.position:
+        start = LogPosition(checkpoint.lsn, checkpoint.file_seq, checkpoint.position)
+    result = log.recover(start, replay.apply)
+    projection.visible_lsn = max(checkpoint.lsn, result.last_lsn)
+    for torn in result.torn:
+        logger.warning("torn tail of the log, never acknowledged, cut off and kept: %s", torn)
+    read_only = bool(result.damage)
+    if read_only:
+        where = "; ".join(str(damage) for damage in result.damage)
+        operations.write_refusal = ReadOnly(
+            f"{directory.path}: acknowledged records are damaged ({where}); "
+            "open for reading only until `durastream repair` was run"
+        )
+        logger.error("%s", operations.write_refusal)
+    elif replay.record_count:
+        logger.info("replayed %d records of the log", replay.record_count)
+    slack.replayed_from = checkpoint.lsn
+    return Opened(
+        directory, metadata, log, catalog, projection, operations, checkpoint, segments, read_only
+    )
+
+
+def _open_segments(
+    directory: DataDirectory, metadata: Metadata, disk: Disk, checkpoint: Checkpoint
+) -> tuple[Segment, ...]:
+    listed = metadata.segments()
+    segments = []
+    for entry in reversed(listed):
+        path = directory.segment(entry.number)
+        try:
+            segment = Segment(
+                disk, os.fspath(path), store_id=directory.store_id, number=entry.number
+            )
+        except (SegmentDamaged, FileNotFoundError) as error:
+            raise Damaged(f"segment {entry.number} ({error})", os.fspath(path)) from error
+        segments.append(segment)
+    known = {directory.segment(entry.number).name for entry in listed}
+    for name in disk.list_directory(directory.segments):
+        if name.endswith(".seg") and name not in known:
+            disk.unlink(directory.segments / name)  # its commit never came: the log has it all
+    return tuple(segments)
+
+
+class AccessSlack:
+    """By how much a stream may have been accessed later than its row says.
+
+    Accesses are logged at most some 16 times per TTL; what a crash took back is at most one
+    such interval (design: no crash lets a stream die early). Rows written by this process, or
+    before an orderly close, are exact.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._clean = checkpoint.clean
+        self.replayed_from = checkpoint.lsn
+
+    def __call__(self, row: Row) -> int:
+        state = row.state
+        if self._clean or state is None or state.ttl_seconds is None:
+            return 0
+        if row.lsn > self.replayed_from:
+            return 0
+        return touch_interval_ms(state.ttl_seconds)
+
+
+class Replay:
+    """Applies records to the catalog as the steps that logged them did."""
+
+    def __init__(self, catalog: Catalog, projection: Projection, operations: Operations) -> None:
+        self._catalog = catalog
+        self._projection = projection
+        self._operations = operations
+        self.record_count = 0
+
+    def apply(
+        self,
+        lsn: int,
+        kind: int,
+        flags: int,
+        stream_id: int,
+        base: int,
+        meta: bytes,
+        data_size: int,
+        damaged: bool,
+    ) -> Tail | None:
+        """Called for each record, in order; the tail that its data belongs to, if any."""
+        self.record_count += 1
+        if damaged:
+            self._quarantine(lsn, stream_id, base)
+            return None
+        decoded = decode_meta(kind, meta)
+        if isinstance(decoded, CreateMeta):
+            return self._create(lsn, decoded.state).tail
+        entry = self._entry(stream_id)
+        if entry is None or entry.reserved is None or entry.lsn >= lsn:
+            return None
+        if isinstance(decoded, AppendMeta):
+            self._append(lsn, entry, entry.reserved, decoded, base, data_size)
+            return entry.tail
+        if isinstance(decoded, TouchMeta):
+            self._change(lsn, entry, _accessed(entry.reserved, decoded.accessed_at))
+            entry.logged_at = decoded.accessed_at
+        elif isinstance(decoded, QuarantineMeta):
+            entry.quarantine = decoded
+            self._change(lsn, entry, entry.reserved)
+        else:
+            self._delete(lsn, entry, decoded)
+        return None
+
+    def _create(self, lsn: int, state: StreamState) -> Entry:
+        binding = self._binding(state.path)
+        entry = Entry(state, lsn=lsn, visible=False)
+        self._catalog.bind_new(binding, entry)
+        binding.lsn = lsn
+        operations = self._operations
+        operations.next_stream_id = max(operations.next_stream_id, state.stream_id + 1)
+        self._projection.apply(Change(lsn, entry, binding))
+        source = self._entry(state.source_id) if state.source_id is not None else None
+        if source is not None and source.reserved is not None and source.lsn < lsn:
+            references = source.reserved.ref_count + 1
+            self._change(lsn, source, replace(source.reserved, ref_count=references))
+        return entry
+
+    def _append(
+        self,
+        lsn: int,
+        entry: Entry,
+        before: StreamState,
+        meta: AppendMeta,
+        base: int,
+        data_size: int,
+    ) -> None:
+        if base != before.tail:
+            # A hole before this record: acknowledged bytes are missing (I6).
+            entry.quarantine = entry.quarantine or QuarantineMeta(
+                before.tail, f"log record {lsn}, which begins at offset {base}"
+            )
+        producer = None
+        if meta.producer_id is not None:
+            state = ProducerState(meta.producer_epoch, meta.producer_seq, meta.accessed_at)
+            producer = (meta.producer_id, state)
+            entry.producers[meta.producer_id] = state
+        by = None
+        if meta.close and meta.producer_id is not None:
+            by = ClosedBy(meta.producer_id, meta.producer_epoch, meta.producer_seq)
+        after = replace(
+            before,
+            tail=base + data_size,
+            closed=before.closed or meta.close,
+            closed_by=by or before.closed_by,
+            last_seq=before.last_seq if meta.seq is None else meta.seq,
+            last_accessed_at=max(before.last_accessed_at, meta.accessed_at),
+        )
+        self._change(lsn, entry, after, producer)
+        entry.logged_at = after.last_accessed_at
+
+    def _delete(self, lsn: int, entry: Entry, meta: DeleteMeta) -> None:
+        if meta.soft:
+            assert entry.reserved is not None
+            self._change(lsn, entry, replace(entry.reserved, soft_deleted=True))
+        for stream_id in meta.removed:
+            removed = self._entry(stream_id)
+            if removed is not None and removed.reserved is not None:
+                self._remove(lsn, removed)
+        source = self._entry(meta.released) if meta.released is not None else None
+        if source is not None and source.reserved is not None:
+            references = source.reserved.ref_count - 1
+            self._change(lsn, source, replace(source.reserved, ref_count=references))
+
+    def _remove(self, lsn: int, entry: Entry) -> None:
+        binding = self._binding(entry.origin.path)
+        if binding.reserved is entry:
+            binding.reserved = binding.visible = None
+            binding.lsn = lsn
+        self._change(lsn, entry, None)
+
+    def _quarantine(self, lsn: int, stream_id: int, base: int) -> None:
+        entry = self._entry(stream_id)
+        if entry is None or entry.reserved is None:
+            logger.error("log record %d of unknown stream %d is damaged", lsn, stream_id)
+            return
+        if entry.quarantine is None or entry.quarantine.position > base:
+            entry.quarantine = QuarantineMeta(min(base, entry.reserved.tail), f"log record {lsn}")
+        logger.error("%s: log record %d is damaged; quarantined", entry.origin.path, lsn)
+        self._change(lsn, entry, entry.reserved)
+
+    def _change(
+        self,
+        lsn: int,
+        entry: Entry,
+        after: StreamState | None,
+        producer: tuple[str, ProducerState] | None = None,
+    ) -> None:
+        entry.reserved = after
+        entry.lsn = lsn
+        self._projection.apply(Change(lsn, entry, None, producer))
+
+    def _entry(self, stream_id: int) -> Entry | None:
+        while True:
+            try:
+                return self._catalog.entry(stream_id)
+            except LookupError:
+                return None
+            except Cold as cold:
+                try:
+                    cold.load()
+                except LookupError:
+                    return None
+
+    def _binding(self, path: str) -> Binding:
+        while True:
+            try:
+                return self._catalog.binding(path)
+            except Cold as cold:
+                cold.load()
+
+
+def _accessed(state: StreamState, accessed_at: int) -> StreamState:
+    return replace(state, last_accessed_at=max(state.last_accessed_at, accessed_at))
+
+
+__all__ = ["Opened", "StorageError", "open_store"]
