@@ -1,0 +1,96 @@
+"""uvicorn around the application: one server, from its sockets to its last connection.
+
+uvicorn accepts, keeps time and stops gracefully; this adds that waiting readers are ended
+before it waits for their connections, and leaves signals to whoever owns the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from .app import DurableStreamApp
+from .http import make_http_protocol
+from .http_patience import HttpOptions
+
+TICK = 0.1  # seconds between two looks at the clock
+KEEP_ALIVE = 75  # seconds; longer than common proxies keep an idle connection
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How to serve, as opposed to what. Times are seconds."""
+
+    shutdown_timeout: float = 10.0  # for answers under way; then they are cut off
+    limit_concurrency: int | None = None  # requests at once, beyond: 503
+    proxy_headers: bool = True  # believe X-Forwarded-* of ``forwarded_allow_ips``
+    forwarded_allow_ips: str | None = None
+    root_path: str = ""
+    access_log: bool = False
+    tls: dict[str, Any] = field(default_factory=dict)  # uvicorn's ssl_* options
+
+
+class Serving(uvicorn.Server):
+    """Serves ``app``; ``run_on`` returns when ``stop`` was called and all is answered."""
+
+    def __init__(self, app: DurableStreamApp, options: ServeOptions) -> None:
+        self._app = app
+        self._wake = asyncio.Event()
+        http = HttpOptions(
+            base_headers=tuple(app.base_headers(None)),
+            access_log=options.access_log,
+            discard_size_max=app.config.limits.body_size_max,
+            target_size_max=2 * app.config.limits.path_size_max,
+        )
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=make_http_protocol(http),
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                server_header=False,
+                workers=1,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=options.shutdown_timeout,
+                limit_concurrency=options.limit_concurrency,
+                proxy_headers=options.proxy_headers,
+                forwarded_allow_ips=options.forwarded_allow_ips,
+                root_path=options.root_path,
+                **options.tls,
+            )
+        )
+
+    async def run_on(self, sockets: list[socket.socket]) -> None:
+        """Serve until ``stop``. The sockets are closed in the end."""
+        await self.serve(sockets=sockets)
+
+    def stop(self) -> None:
+        """Begin to stop; from the thread of the event loop."""
+        self.should_exit = True
+        self._wake.set()
+
+    # -- what uvicorn calls ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        yield
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not await self.on_tick(tick):
+            tick += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self._wake.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.drain()
+        await super().shutdown(sockets)
