@@ -1,0 +1,71 @@
+"""All stores, by name: what the contract, stateful and wire tests run over.
+
+A new store is one line in ``STORES``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from durastream.engine.memory_store import StreamStore
+from durastream.engine.options import Limits
+from durastream.engine.store import Store
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKind:
+    """How to open a store; ``is_durable`` if what it holds is there when opened again."""
+
+    open: Callable[[Path, Clock, Limits], Store]
+    is_durable: bool
+
+
+STORES: dict[str, StoreKind] = {
+    "memory": StoreKind(lambda _, clock, limits: StreamStore(limits=limits, clock=clock), False),
+}
+
+
+class ManualClock:
+    """A clock that only moves when told to; Unix time in ms."""
+
+    def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def advance(self, seconds: float) -> None:
+        self.now_ms += round(1000 * seconds)
+
+
+class BlockingFace:
+    """``store.aio`` behind blocking calls, so that one test covers both faces of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._aio = store.aio
+        self._runner = asyncio.Runner()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._aio, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._runner.run(self._awaited(method, *args, **kwargs))
+
+        return call
+
+    async def _awaited(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    def close(self) -> None:
+        try:
+            self._runner.run(self._aio.close())
+        finally:
+            self._runner.close()
