@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..protocol.errors import ForkSourceNotFound, InvalidRequest
+from typing import Any
+
+from ..protocol.errors import ForkSourceNotFound, InvalidRequest, StreamExists, StreamGone
 from ..protocol.headers import media_type, parse_closed, parse_sub_offset, parse_ttl
+from ..protocol.results import Stream
 from .answer import Answer
 from .append import require_plain_body
 from .asgi_types import Header
@@ -25,7 +28,8 @@ async def create(service: Service, request: Request) -> Answer:
     if content_type is not None:
         media_type(content_type)
     require_plain_body(request)
-    stream = await service.aio.create(
+    stream = await _create(
+        service,
         request.path,
         content_type=content_type,
         ttl_seconds=ttl_seconds,
@@ -47,6 +51,14 @@ async def create(service: Service, request: Request) -> Answer:
     headers.append((b"location", _location(service, request)))
     await service.hooks.created(request.path, stream.content_type)
     return Answer(201, headers)
+
+
+async def _create(service: Service, path: str, **options: Any) -> Stream:
+    try:
+        return await service.aio.create(path, **options)
+    except StreamGone as gone:
+        # Elsewhere 410; a PUT learns that the path is taken as long as forks live (14.3).
+        raise StreamExists(str(gone)) from None
 
 
 def _source(service: Service, request: Request) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from .http import make_http_protocol
 from .http_patience import HttpOptions
 
 TICK = 0.1  # seconds between two looks at the clock
+SWEEP_TICKS = 10
 KEEP_ALIVE = 75  # seconds; longer than common proxies keep an idle connection
 
 
@@ -59,7 +60,7 @@ class Serving(uvicorn.Server):
                 server_header=False,
                 workers=1,
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=options.shutdown_timeout,
+                timeout_graceful_shutdown=options.shutdown_timeout,  # type: ignore[arg-type]
                 limit_concurrency=options.limit_concurrency,
                 proxy_headers=options.proxy_headers,
                 forwarded_allow_ips=options.forwarded_allow_ips,
@@ -80,16 +81,24 @@ class Serving(uvicorn.Server):
     # -- what uvicorn calls ----------------------------------------------------------------
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
     async def main_loop(self) -> None:
         tick = 0
         while not await self.on_tick(tick):
             tick += 1
+            if tick % SWEEP_TICKS == 0:
+                await self._sweep()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
+
+    async def _sweep(self) -> None:
+        """End expired streams of a store that has no thread to do it, as the one in memory."""
+        sweep: Callable[[], object] | None = getattr(self._app.store, "sweep", None)
+        if sweep is not None:
+            await asyncio.to_thread(sweep)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
@@ -16,10 +17,14 @@ class AddressError(OSError):
     """The address cannot be listened on; the message says why and what to do."""
 
 
-def listen_tcp(host: str, port: int) -> list[socket.socket]:
+class NotLoopback(AddressError):
+    """Other machines could reach it, which was not wanted."""
+
+
+def listen_tcp(host: str, port: int, *, loopback_only: bool = False) -> list[socket.socket]:
     """One socket for each address of ``host``, all on one port; 0 takes any that is free.
 
-    Raises: AddressError.
+    Raises: AddressError; NotLoopback if ``loopback_only`` and ``host`` is more than that.
     """
     try:
         found = socket.getaddrinfo(
@@ -27,10 +32,13 @@ def listen_tcp(host: str, port: int) -> list[socket.socket]:
         )
     except OSError as error:
         raise AddressError(f"host {host!r} is not known here: {error.strerror}") from None
+    addresses = dict.fromkeys((family, str(address[0])) for family, *_, address in found)
+    if loopback_only and not all(is_loopback(address) for _, address in addresses):
+        raise NotLoopback(f"host {host or 'all addresses'} can be reached from other machines")
     sockets: list[socket.socket] = []
-    for family, _, _, _, address in dict.fromkeys(found):
+    for family, address in addresses:
         try:
-            listener = socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
+            listener = _listener(family, (address, port))
         except OSError as error:
             if sockets and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                 continue  # localhost is often given an IPv6 address that is not there
@@ -68,12 +76,9 @@ def remove_unix(path: Path) -> None:
         path.unlink()
 
 
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether only processes of this machine can reach it."""
-    if listener.family == socket.AF_UNIX:
-        return True
-    host: str = listener.getsockname()[0]
-    return host.startswith("127.") or host == "::1"
+def is_loopback(address: str) -> bool:
+    """Whether only processes of this machine can reach the IP address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
 def base_url(listener: socket.socket, *, tls: bool) -> str:
@@ -81,6 +86,23 @@ def base_url(listener: socket.socket, *, tls: bool) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _listener(family: int, address: tuple[str, int]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. Without, the second write of an answer waits for an ACK
+        # that clients delay by 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _close_all(sockets: list[socket.socket]) -> None:
