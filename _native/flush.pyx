@@ -95,6 +95,7 @@ cdef class Flush:
     def step(self):
         """Write until one slice (at most 1 MiB) went to the disk. False when all is written."""
         cdef int64_t result
+        self.writer.check_open()
         with nogil:
             result = self.advance()
         self.writer.check(result)

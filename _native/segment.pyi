@@ -3,7 +3,8 @@ from collections.abc import Iterator
 from typing import final
 
 from .disk import Disk
-from .segment_types import Extent, SegmentDamaged
+from .segment_types import Extent
+from .segment_types import SegmentDamaged as SegmentDamaged
 
 @final
 class Segment:

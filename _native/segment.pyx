@@ -8,7 +8,7 @@ blocks verified keep the GIL and do not block; others release it while they read
 cimport cython
 from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -124,7 +124,7 @@ cdef class Segment:
     # -- finding extents -------------------------------------------------------------------------
 
     def find(self, uint64_t stream_id, uint64_t position):
-        cdef MappedFile file = self.mapped()
+        self.mapped()
         cdef uint64_t at = index_search(&self.index, stream_id, position + 1)
         cdef const SegmentEntry *entry = self.index.entries + at - 1
         if at == 0 or entry.stream_id != stream_id or entry.end <= position:
@@ -132,7 +132,7 @@ cdef class Segment:
         return at - 1
 
     def find_end(self, uint64_t stream_id, uint64_t position):
-        cdef MappedFile file = self.mapped()
+        self.mapped()
         cdef uint64_t at = index_search(&self.index, stream_id, position)
         cdef const SegmentEntry *entry = self.index.entries + at - 1
         if at == 0 or entry.stream_id != stream_id or entry.end < position:
@@ -140,7 +140,7 @@ cdef class Segment:
         return at - 1
 
     def extents_of(self, uint64_t stream_id):
-        cdef MappedFile file = self.mapped()
+        self.mapped()
         cdef uint64_t at = index_search(&self.index, stream_id, 0)
         cdef list found = []
         while at < self.index.count and self.index.entries[at].stream_id == stream_id:
@@ -150,7 +150,7 @@ cdef class Segment:
 
     def extent(self, Py_ssize_t index):
         cdef ExtentRef extent
-        cdef MappedFile file = self.refer(index, &extent)
+        self.refer(index, &extent)
         return Extent(
             extent.entry.stream_id, extent.entry.base, extent.entry.end,
             extent.entry.message_count, extent.entry.row_size,

@@ -124,20 +124,20 @@ cdef inline LoadStatus require_ends(
     return blocks_require(file, extent, ENDS_BLOCK, 8 * start, 8 * end)
 
 
-cdef LoadStatus locate(
-    MappedFile file, ExtentRef *extent, uint64_t position, uint64_t *index
-) noexcept nogil:
-    """Index of the first end at or behind ``position``, the message count if there is none.
+cdef inline uint64_t last_end(const ExtentRef *extent, uint64_t block) noexcept nogil:
+    """Index of the last end in a block of ends."""
+    return min((block + 1) * SEGMENT_BLOCK_ENDS, extent.entry.message_count) - 1
 
-    Searches the blocks by their last ends, then one block: verifies what it touches only.
-    """
-    cdef uint64_t count = extent.entry.message_count
-    cdef uint64_t low = 0, high = (count + SEGMENT_BLOCK_ENDS - 1) // SEGMENT_BLOCK_ENDS
-    cdef uint64_t middle, last
+
+cdef LoadStatus search_blocks(
+    MappedFile file, ExtentRef *extent, uint64_t position, uint64_t *found
+) noexcept nogil:
+    """The block that holds the first end at or behind ``position``, by the blocks' last ends."""
+    cdef uint64_t low = 0, high = block_count(extent.parts.ends_size), middle, last
     cdef LoadStatus status
     while low < high:
         middle = low + (high - low) // 2
-        last = min((middle + 1) * SEGMENT_BLOCK_ENDS, count) - 1
+        last = last_end(extent, middle)
         status = require_ends(file, extent, last, last + 1)
         if status != LOADED:
             return status
@@ -145,7 +145,43 @@ cdef LoadStatus locate(
             low = middle + 1
         else:
             high = middle
-    low = min(low * SEGMENT_BLOCK_ENDS, count)
+    found[0] = low
+    return LOADED
+
+
+cdef LoadStatus scan_blocks(
+    MappedFile file, ExtentRef *extent, uint64_t position, uint64_t *found
+) noexcept nogil:
+    """``search_blocks`` where it met damage: go by the blocks that are whole.
+
+    The block found is certain only if it starts below ``position`` or those before are whole.
+    """
+    cdef uint64_t block, last
+    cdef LoadStatus before = LOADED, status
+    for block in range(block_count(extent.parts.ends_size)):
+        last = last_end(extent, block)
+        status = require_ends(file, extent, last, last + 1)
+        if status == LOADED and end_position(extent.ends[last]) >= position:
+            if end_position(extent.ends[block * SEGMENT_BLOCK_ENDS]) < position:
+                before = LOADED
+            found[0] = block
+            return before
+        before = status
+    found[0] = block_count(extent.parts.ends_size)
+    return before
+
+
+cdef LoadStatus locate(
+    MappedFile file, ExtentRef *extent, uint64_t position, uint64_t *index
+) noexcept nogil:
+    """Index of the first end at or behind ``position``, the message count if there is none."""
+    cdef uint64_t block, low, high, count = extent.entry.message_count
+    cdef LoadStatus status = search_blocks(file, extent, position, &block)
+    if status == DAMAGED:
+        status = scan_blocks(file, extent, position, &block)
+    if status != LOADED:
+        return status
+    low = min(block * SEGMENT_BLOCK_ENDS, count)
     high = min(low + SEGMENT_BLOCK_ENDS, count)
     status = require_ends(file, extent, low, high)
     if status == LOADED:

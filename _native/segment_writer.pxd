@@ -64,4 +64,5 @@ cdef class SegmentWriter:
     cdef int64_t end_extent(self, const uint8_t *row, uint64_t row_size) noexcept nogil
     cdef int64_t put_index(self) noexcept nogil
     cdef int check(self, int64_t result) except -1
+    cdef int check_open(self) except -1
     cdef int check_order(self, uint64_t stream_id, uint64_t base) except -1

@@ -197,7 +197,7 @@ cdef class SegmentWriter:
         const uint8_t *row,
         uint64_t row_size,
     ) noexcept nogil:
-        """Then come ``put_blocks`` of the wire bytes, ``begin_ends``, ``put_blocks``, ``end_extent``."""
+        """Behind it: ``put_blocks`` (wire bytes), ``begin_ends``, ``put_blocks``, ``end_extent``."""
         cdef SegmentEntry *entry
         cdef uint64_t capacity
         if self.entry_count == self.entry_capacity:
@@ -253,6 +253,7 @@ cdef class SegmentWriter:
         cdef const uint64_t *first_end = &ends[0] if count else NULL
         cdef const uint8_t *row_start = row
         cdef const uint8_t[::1] piece_view
+        self.check_open()
         self.check_order(stream_id, base)
         check_ends(base, base + size, first_end, count)
         self.check(
@@ -268,8 +269,6 @@ cdef class SegmentWriter:
 
     cdef int check_order(self, uint64_t stream_id, uint64_t base) except -1:
         cdef SegmentEntry *last
-        if not self.writing:
-            raise ValueError(f"{self.path}: finished or abandoned")
         if self.entry_count == 0:
             return 0
         last = self.entries + self.entry_count - 1
@@ -284,8 +283,7 @@ cdef class SegmentWriter:
     def finish(self):
         """Write the index, sync, give the file its name, sync the directory."""
         cdef int64_t result
-        if not self.writing:
-            raise ValueError(f"{self.path}: finished or abandoned")
+        self.check_open()
         with nogil:
             result = self.put_index()
         self.check(result)
@@ -340,6 +338,11 @@ cdef class SegmentWriter:
             self.disk.close(self.fd)
         with contextlib.suppress(OSError):
             self.disk.unlink(self.temporary)
+
+    cdef int check_open(self) except -1:
+        if not self.writing:
+            raise ValueError(f"{self.path}: finished or abandoned")
+        return 0
 
     cdef int check(self, int64_t result) except -1:
         if result < 0:
