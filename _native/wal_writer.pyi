@@ -1,0 +1,1 @@
+# Only C callers: see wal_writer.pxd.
