@@ -182,6 +182,9 @@ class DurableStreamApp:
             return Answer(204, [ALLOW, *preflight])
         if not is_stream(path, root):
             return text_answer(404, f"nothing here: streams live below {root}")
+        path_size_max = self.config.limits.path_size_max
+        if len(path) > path_size_max:
+            return text_answer(414, f"the path is longer than {path_size_max} bytes")
         if is_reserved(path, root):
             return _no_subscription()
         match method:

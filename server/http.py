@@ -79,6 +79,7 @@ class StreamHttpProtocol(PatientProtocol):
         self._in_head = False
         self._head_size = 0
         self._line = b""  # the beginning of the head, to judge a method that is not known
+        self._follows_another = False  # a request ended within the bytes now being parsed
         self._host_count = 0
         self._has_body = False
         self._resuming = False  # a second parser reads the body of an upgrade request
@@ -115,6 +116,7 @@ class StreamHttpProtocol(PatientProtocol):
         was_in_head = self._in_head
         if not was_in_head:
             self._line = b""
+        self._follows_another = False
         self._feed(data)
         if self.is_deaf:
             return
@@ -158,7 +160,8 @@ class StreamHttpProtocol(PatientProtocol):
 
     def _judge(self, error: httptools.HttpParserError, data: bytes) -> Refused:
         """What to say of bytes that are no HTTP."""
-        if isinstance(error, httptools.HttpParserInvalidMethodError):
+        is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+        if is_method and not self._follows_another:  # else its beginning is not known
             line, newline, _ = (self._line + data).partition(b"\n")
             looks_valid = _REQUEST_LINE.fullmatch(line) if newline else _TOKEN.match(line)
             if looks_valid:
@@ -229,6 +232,7 @@ class StreamHttpProtocol(PatientProtocol):
         if self.parser.should_upgrade() and self._has_body and not self._resuming:
             return  # said too early: see _read_body_anew
         self._resuming = False
+        self._follows_another = True
         if not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
