@@ -197,7 +197,7 @@ cdef class SegmentWriter:
         const uint8_t *row,
         uint64_t row_size,
     ) noexcept nogil:
-        """Behind it: ``put_blocks`` (wire bytes), ``begin_ends``, ``put_blocks``, ``end_extent``."""
+        """Then ``put_blocks`` (wire bytes), ``begin_ends``, ``put_blocks``, ``end_extent``."""
         cdef SegmentEntry *entry
         cdef uint64_t capacity
         if self.entry_count == self.entry_capacity:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from .._native.checksum import xxh64
@@ -170,6 +171,6 @@ def read_blocks(content: bytes, position: int, size: int, seed: int) -> tuple[by
 
 def require_ends(entry: SegmentEntry, ends: list[tuple[int, bool]]) -> None:
     positions = [entry.base, *(position for position, _ in ends)]
-    ascending = all(low < high for low, high in zip(positions, positions[1:], strict=False))
+    ascending = all(low < high for low, high in pairwise(positions))
     require(ascending and positions[-1] == entry.end, "ends: out of order", entry.position)
     require(not ends or ends[-1][1], "ends: the last is no append's", entry.position)

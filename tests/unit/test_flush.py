@@ -163,7 +163,7 @@ def test_a_failing_write_leaves_no_file_and_the_batch_as_it_was(tmp_path, fails)
         errno.ENOSPC if name == "pwrite" and watched.count("pwrite") == fails else 0
     )
     batch = RecordBatch.from_buffers(records)
-    with pytest.raises(OSError, match="7.seg.tmp") as caught:
+    with pytest.raises(OSError, match=r"7\.seg\.tmp") as caught:
         flush(DelegatedDisk(watched), str(tmp_path / "7.seg"), batch, rows, (), **IDENTITY)
     assert caught.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []

@@ -146,7 +146,7 @@ def test_finding_extents(tmp_path):
 )
 def test_positions_outside_are_refused(tmp_path, use):
     write(PosixDisk(), tmp_path / "7.seg", [(1, 5, [[b"abc"]], b"")])
-    with pytest.raises(ValueError, match="not within|at least 1"):
+    with pytest.raises(ValueError, match=r"not within|at least 1"):
         use(open_segment(PosixDisk(), tmp_path / "7.seg"))
 
 
