@@ -37,6 +37,8 @@ UNFINISHED = VENV / "unfinished"  # there while an installation is under way
 LOCK = ROOT / ".cache" / "run.lock"
 PROJECT_FILES = ("pyproject.toml", "setup.py", "constraints.txt")
 COMPILED_FOLDERS = ("_native", "server")
+PIP = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+BUILD = os.environ.get("DURASTREAM_BUILD", "release")  # setup.py says which there are
 
 Stamp = dict[str, Any]
 
@@ -103,11 +105,18 @@ def prepare(groups: list[str]) -> None:
             make_environment()
         stamp = read_stamp()
         groups = sorted({*groups, *stamp.get("groups", [])})
-        if not is_installed(stamp, groups):
-            install(groups)
+        complete = is_installed(stamp, groups)
+        if not complete:
+            install_requirements(groups)
         if not is_built(stamp):
             say("building")
-            check_run([PYTHON, "setup.py", "--quiet", "build_ext", "--inplace"], quiet=True)
+            force = ["--force"] if stamp.get("build") not in (None, BUILD) else []
+            command = [PYTHON, "setup.py", "--quiet", "build_ext", "--inplace", *force]
+            check_run(command, quiet=True)
+        if not complete:
+            # "none": pip would compile all of it again.
+            in_place = [*PIP, "--no-deps", "--no-build-isolation", "--editable", ROOT]
+            check_run(in_place, DURASTREAM_BUILD="none")
         write_stamp(groups)
 
 
@@ -136,7 +145,11 @@ def is_installed(stamp: Stamp, groups: list[str]) -> bool:
 
 
 def is_built(stamp: Stamp) -> bool:
-    return stamp.get("sources") == source_digest() and stamp["modules"] == compiled_modules()
+    return (
+        stamp.get("sources") == source_digest()
+        and stamp["build"] == BUILD
+        and stamp["modules"] == compiled_modules()
+    )
 
 
 def is_adoptable() -> bool:
@@ -160,25 +173,16 @@ def make_environment() -> None:
     check_run([getattr(sys, "_base_executable", sys.executable), "-m", "venv", VENV])
 
 
-def install(groups: list[str]) -> None:
-    """Install the runtime and the wanted groups, and the checkout itself in place."""
-    say("installing " + ", ".join(["the runtime", *groups]))
+def install_requirements(groups: list[str]) -> None:
+    """Install what building and running need, and the wanted dependency groups."""
+    say("installing what it needs" + (f", and to {' and '.join(groups)}" if groups else ""))
     UNFINISHED.touch()
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)
     requirements = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     for group in groups:
         requirements += project["dependency-groups"][group]
-    pip: list[str | Path] = [
-        PYTHON,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    check_run([*pip, "--constraint", ROOT / "constraints.txt", *requirements])
-    check_run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT])
+    check_run([*PIP, "--constraint", ROOT / "constraints.txt", *requirements])
 
 
 def clean() -> None:
@@ -212,6 +216,7 @@ def write_stamp(groups: list[str]) -> None:
         "groups": groups,
         "project": project_digest(),
         "sources": source_digest(),
+        "build": BUILD,
         "modules": compiled_modules(),
         "installed": sorted(os.listdir(site_packages())),
     }
@@ -281,11 +286,12 @@ def locked() -> Iterator[None]:
         yield
 
 
-def check_run(command: Sequence[str | Path], quiet: bool = False) -> None:
+def check_run(command: Sequence[str | Path], quiet: bool = False, **environment: str) -> None:
     """Run to the end or fail; with ``quiet``, its output is shown only when it failed."""
     process = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.STDOUT if quiet else None,
         text=True,

@@ -2,8 +2,13 @@
 
 Metadata and tool settings live in pyproject.toml; this file only lists the extensions and
 how they are compiled. It must never download, generate or probe anything but the byte order.
+
+DURASTREAM_BUILD chooses the build: ``release`` (the default), ``debug`` (assertions, bounds
+checks, no optimisation), ``sanitize`` (debug under AddressSanitizer and UBSan), ``coverage``
+(debug with line tracing), ``none`` (no modules: run.py has compiled them in place already).
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,9 +16,23 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 PACKAGE = Path("src/durastream")
+BUILD = os.environ.get("DURASTREAM_BUILD", "release")
+
+COMMON = ["-fno-strict-aliasing", "-Wno-unreachable-code"]
+DEBUG = [*COMMON, "-O0", "-g", "-UNDEBUG"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+COMPILE_ARGUMENTS = {
+    "release": [*COMMON, "-O3"],
+    "debug": DEBUG,
+    "sanitize": [*DEBUG, *SANITIZE],
+    "coverage": [*DEBUG, "-DCYTHON_TRACE_NOGIL=1"],
+    "none": [],
+}
 
 if sys.byteorder != "little":
     raise SystemExit("durastream stores little-endian integers as they are: no big-endian hosts")
+if BUILD not in COMPILE_ARGUMENTS:
+    raise SystemExit(f"DURASTREAM_BUILD={BUILD}: choose one of {', '.join(COMPILE_ARGUMENTS)}")
 
 
 def extensions() -> list[Extension]:
@@ -22,22 +41,31 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(source.relative_to("src").with_suffix("").parts),
             [str(source)],
-            extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wno-unreachable-code"],
+            extra_compile_args=COMPILE_ARGUMENTS[BUILD],
+            extra_link_args=SANITIZE if BUILD == "sanitize" else [],
         )
         for folder in ("_native", "server")
         for source in sorted((PACKAGE / folder).glob("*.pyx"))
     ]
 
 
-setup(
-    ext_modules=cythonize(
+def modules() -> list[Extension]:
+    careful = BUILD != "release"
+    return cythonize(
         extensions(),
+        quiet=True,
         compiler_directives={
             "language_level": 3,
-            "boundscheck": False,
+            "boundscheck": careful,
             "wraparound": False,
             "cdivision": True,
-            "initializedcheck": False,
+            "initializedcheck": careful,
+            "linetrace": BUILD == "coverage",
         },
     )
+
+
+setup(
+    ext_modules=[] if BUILD == "none" else modules(),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )
