@@ -41,6 +41,7 @@ PIP = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 BUILD = os.environ.get("DURASTREAM_BUILD", "release")  # setup.py says which there are
 
 Stamp = dict[str, Any]
+STAMP_KEYS = {"root", "python", "groups", "project", "sources", "build", "modules", "installed"}
 
 HELP = """\
 usage: python3 run.py COMMAND [ARGUMENT…]
@@ -111,12 +112,12 @@ def prepare(groups: list[str]) -> None:
         if not is_built(stamp):
             say("building")
             force = ["--force"] if stamp.get("build") not in (None, BUILD) else []
-            command = [PYTHON, "setup.py", "--quiet", "build_ext", "--inplace", *force]
-            check_run(command, quiet=True)
+            setup = [PYTHON, "setup.py", "--quiet", "build_ext", "--inplace"]
+            check_run([*setup, *force], quiet=True)
         if not complete:
             # "none": pip would compile all of it again.
-            in_place = [*PIP, "--no-deps", "--no-build-isolation", "--editable", ROOT]
-            check_run(in_place, DURASTREAM_BUILD="none")
+            in_place = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
+            check_run([*PIP, *in_place], DURASTREAM_BUILD="none")
         write_stamp(groups)
 
 
@@ -147,7 +148,7 @@ def is_installed(stamp: Stamp, groups: list[str]) -> bool:
 def is_built(stamp: Stamp) -> bool:
     return (
         stamp.get("sources") == source_digest()
-        and stamp["build"] == BUILD
+        and stamp.get("build") == BUILD
         and stamp["modules"] == compiled_modules()
     )
 
@@ -204,7 +205,7 @@ def clean() -> None:
 def read_stamp() -> Stamp:
     try:
         stamp: Stamp = json.loads(STAMP.read_text())
-        return stamp
+        return stamp if set(stamp) == STAMP_KEYS else {}
     except (OSError, ValueError):
         return {}
 
