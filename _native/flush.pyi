@@ -1,5 +1,5 @@
 from collections.abc import Collection, Iterable
-from typing import final
+from typing import Self, final
 
 from .disk import Disk
 from .record import RecordBatch
@@ -9,8 +9,8 @@ from .segment_types import SegmentInfo
 class Flush:
     """One flush, in steps of at most 1 MiB written. Raises: ValueError, OSError."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         disk: Disk,
         path: str,
         batch: RecordBatch,
@@ -23,7 +23,7 @@ class Flush:
         upto_lsn: int,
         level: int = 0,
         sync_slices: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def step(self) -> bool:
         """Write until one slice went to the disk. False when all is written."""
 

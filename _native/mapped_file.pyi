@@ -1,4 +1,5 @@
-from typing import Any, final
+import sys
+from typing import Any, Self, final
 
 from .disk import Disk
 
@@ -10,5 +11,6 @@ class MappedFile:
     def size(self) -> int:
         """Bytes."""
 
-    def __init__(self, disk: Disk, path: str) -> None: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __new__(cls, disk: Disk, path: str) -> Self: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 from typing_extensions import Buffer
 
@@ -6,7 +6,7 @@ from typing_extensions import Buffer
 class OffsetIndex:
     """The messages of one run of a stream, numbered from 0."""
 
-    def __init__(self, ends: Buffer, base: int = 0) -> None: ...
+    def __new__(cls, ends: Buffer, base: int = 0) -> Self: ...
     @property
     def ends(self) -> Any:
         """The buffer it was made of: u64, shape (count,), for ``numpy.frombuffer``."""

@@ -1,6 +1,6 @@
 from array import array
 from collections.abc import Iterator
-from typing import final
+from typing import Self, final
 
 from .disk import Disk
 from .segment_types import Extent
@@ -14,7 +14,7 @@ class Segment:
     outside, and after ``close``.
     """
 
-    def __init__(self, disk: Disk, path: str, *, store_id: bytes, number: int) -> None: ...
+    def __new__(cls, disk: Disk, path: str, *, store_id: bytes, number: int) -> Self: ...
     def close(self) -> None:
         """Let go of the file. Views that were handed out stay valid. Closing again is fine."""
 

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Self, final
 
 from typing_extensions import Buffer
 
@@ -8,8 +8,8 @@ from .segment_types import SegmentInfo
 
 @final
 class SegmentWriter:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         disk: Disk,
         path: str,
         *,
@@ -19,7 +19,7 @@ class SegmentWriter:
         after_lsn: int,
         upto_lsn: int,
         sync_slices: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def add(
         self, stream_id: int, base: int, data: Sequence[Data], ends: Buffer, row: bytes
     ) -> None:
