@@ -272,7 +272,9 @@ class FileBackedStreamStore:
 
     def sweep(self) -> int:
         """Log the end of expired streams now; how many. The store does so by itself."""
-        return self._maintenance.sweep()
+        ended = self._maintenance.sweep()
+        self._engine.wait_durable(self._engine.log.staged_lsn)
+        return ended
 
     def close(self) -> None:
         if not self._engine.is_open:

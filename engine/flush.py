@@ -16,8 +16,8 @@ import os
 import lmdb
 
 from .._native.flush import flush as write_segment
-from .._native.log import Checkpoint as LogPosition
 from .._native.segment import Segment
+from .._native.wal_types import Checkpoint as LogPosition
 from .file_engine import FileEngine
 from .metadata import Checkpoint, SegmentEntry, StreamChange
 from .projection import Dirty
@@ -74,7 +74,7 @@ def _write(
         entry = SegmentEntry(number, 0, before.lsn, position.lsn, segment.size)
     checkpoint = Checkpoint(
         position.lsn,
-        position.file_seq,
+        position.file_sequence,
         position.position,
         next_stream_id,
         before.next_segment + bool(rows),

@@ -23,7 +23,7 @@ from .._native.checksum import xxh64
 from ..protocol.expiry import deadline_ms
 from ..protocol.state import ProducerState, StreamState
 from .errors import Damaged
-from .records import Row, Struct, decode_row, encode
+from .records import Row, decode_row, encode
 
 KEY_SIZE_MAX = 511  # LMDB's
 _PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
@@ -31,7 +31,7 @@ _CHECKSUM_SIZE = 8
 _U64 = (1 << 64) - 1
 
 
-class Checkpoint(Struct):
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     """Up to where the log is contained in segments and rows."""
 
     lsn: int
@@ -42,17 +42,17 @@ class Checkpoint(Struct):
     clean: bool = False  # written by an orderly close: no access was lost
 
 
-class PathRow(Struct):
+class PathRow(msgspec.Struct, frozen=True, array_like=True):
     stream_id: int
     path: str
 
 
-class ProducerRow(Struct):
+class ProducerRow(msgspec.Struct, frozen=True, array_like=True):
     producer_id: str
     state: ProducerState
 
 
-class SegmentEntry(Struct):
+class SegmentEntry(msgspec.Struct, frozen=True, array_like=True):
     number: int
     level: int
     after_lsn: int
@@ -60,7 +60,7 @@ class SegmentEntry(Struct):
     size: int  # bytes of the file
 
 
-class TableSum(Struct):
+class TableSum(msgspec.Struct, frozen=True, array_like=True):
     """Checked by ``verify``: rows of a table and the sum of their checksums modulo 2^64."""
 
     count: int = 0
@@ -99,7 +99,7 @@ class Table:
 
     def get(self, txn: lmdb.Transaction, key: bytes) -> bytes | None:
         """The value, verified. Raises: Damaged."""
-        stored = txn.get(key, db=self._db)
+        stored = self._stored(txn, key)
         return None if stored is None else self._open(key, stored)
 
     def scan(self, txn: lmdb.Transaction, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
@@ -107,16 +107,18 @@ class Table:
         with txn.cursor(self._db) as cursor:
             if cursor.set_range(start) if start else cursor.first():
                 for key, stored in cursor:
+                    assert isinstance(key, bytes)
+                    assert isinstance(stored, bytes)
                     yield key, self._open(key, stored)
 
     def put(self, txn: lmdb.Transaction, key: bytes, value: bytes, tally: Tally) -> None:
         checksum = self._checksum(key, value)
         stored = value + checksum
-        tally.replace(self.name, txn.get(key, db=self._db), stored)
+        tally.replace(self.name, self._stored(txn, key), stored)
         txn.put(key, stored, db=self._db)
 
     def delete(self, txn: lmdb.Transaction, key: bytes, tally: Tally) -> None:
-        stored = txn.get(key, db=self._db)
+        stored = self._stored(txn, key)
         if stored is not None:
             tally.replace(self.name, stored, None)
             txn.delete(key, db=self._db)
@@ -126,6 +128,8 @@ class Table:
         count = total = 0
         with txn.cursor(self._db) as cursor:
             for key, stored in cursor:
+                assert isinstance(key, bytes)
+                assert isinstance(stored, bytes)
                 self._open(key, stored)
                 count += 1
                 total += _trailer(stored)
@@ -134,6 +138,11 @@ class Table:
                 f"table {self.name}: {count} rows where {expected.count} were written",
                 "meta.lmdb",
             )
+
+    def _stored(self, txn: lmdb.Transaction, key: bytes) -> bytes | None:
+        stored = txn.get(key, db=self._db)
+        assert stored is None or isinstance(stored, bytes)  # no transaction here asks for views
+        return stored
 
     def _open(self, key: bytes, stored: bytes) -> bytes:
         value = stored[:-_CHECKSUM_SIZE]

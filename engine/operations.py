@@ -38,8 +38,8 @@ from .records import (
     CreateMeta,
     DeleteMeta,
     Kind,
+    Meta,
     QuarantineMeta,
-    Struct,
     TouchMeta,
     encode,
 )
@@ -379,7 +379,7 @@ class Operations:
         kind: Kind,
         state: StreamState,
         position: int,
-        meta: Struct,
+        meta: Meta,
         payload: Payload | None,
         entry: Entry | None = None,
     ) -> int:

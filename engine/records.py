@@ -7,6 +7,7 @@ that every version reads what older ones wrote. Nothing here decides anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import msgspec
@@ -24,17 +25,13 @@ class Kind(IntEnum):
     QUARANTINE = 5  # QuarantineMeta
 
 
-class Struct(msgspec.Struct, frozen=True, array_like=True):
-    """Base of everything stored as a MessagePack array."""
-
-
-class CreateMeta(Struct):
+class CreateMeta(msgspec.Struct, frozen=True, array_like=True):
     """A new stream; for a fork, ``state.source_id`` also gains a reference."""
 
     state: StreamState
 
 
-class AppendMeta(Struct):
+class AppendMeta(msgspec.Struct, frozen=True, array_like=True):
     """Data (the record's), producer, Stream-Seq and close: one atomic step (I3)."""
 
     accessed_at: int  # Unix ms
@@ -45,7 +42,7 @@ class AppendMeta(Struct):
     producer_seq: int = 0
 
 
-class DeleteMeta(Struct):
+class DeleteMeta(msgspec.Struct, frozen=True, array_like=True):
     """All that one deletion or expiry does, the cascade included (section 14.6)."""
 
     at: int  # Unix ms
@@ -55,20 +52,20 @@ class DeleteMeta(Struct):
     released: int | None = None  # the surviving source that lost one reference
 
 
-class TouchMeta(Struct):
+class TouchMeta(msgspec.Struct, frozen=True, array_like=True):
     """An access that moved the deadline of a TTL (section 13)."""
 
     accessed_at: int  # Unix ms
 
 
-class QuarantineMeta(Struct):
+class QuarantineMeta(msgspec.Struct, frozen=True, array_like=True):
     """Damage found in data already acknowledged (I6)."""
 
     position: int  # readable up to here
     where: str  # file and place of the damage
 
 
-class Row(Struct):
+class Row(msgspec.Struct, frozen=True, array_like=True):
     """A stream as of a checkpoint, in LMDB. ``state`` is None in a segment: it was removed."""
 
     state: StreamState | None
@@ -76,7 +73,7 @@ class Row(Struct):
     quarantine: QuarantineMeta | None = None
 
 
-class SegmentRow(Struct):
+class SegmentRow(msgspec.Struct, frozen=True, array_like=True):
     """A row as a segment keeps it: with the producers that changed since the last flush.
 
     From these alone ``repair`` can rebuild LMDB (I2).
@@ -86,21 +83,20 @@ class SegmentRow(Struct):
     producers: dict[str, ProducerState] = {}
 
 
+Meta = CreateMeta | AppendMeta | DeleteMeta | TouchMeta | QuarantineMeta
+
 encode = msgspec.msgpack.Encoder().encode
 
 decode_row = msgspec.msgpack.Decoder(Row).decode
 decode_segment_row = msgspec.msgpack.Decoder(SegmentRow).decode
 
-_META = {
+_META: dict[Kind, Callable[[bytes], Meta]] = {
     Kind.CREATE: msgspec.msgpack.Decoder(CreateMeta).decode,
     Kind.APPEND: msgspec.msgpack.Decoder(AppendMeta).decode,
     Kind.DELETE: msgspec.msgpack.Decoder(DeleteMeta).decode,
     Kind.TOUCH: msgspec.msgpack.Decoder(TouchMeta).decode,
     Kind.QUARANTINE: msgspec.msgpack.Decoder(QuarantineMeta).decode,
 }
-
-Meta = CreateMeta | AppendMeta | DeleteMeta | TouchMeta | QuarantineMeta
-
 
 def decode_meta(kind: int, meta: bytes) -> Meta:
     """The metadata of a record of this kind. Raises: ValueError for an unknown kind."""

@@ -20,10 +20,10 @@ import lmdb
 from msgspec.structs import replace
 
 from .._native.disk import Disk
-from .._native.log import Checkpoint as LogPosition
 from .._native.log import Log
 from .._native.segment import Segment, SegmentDamaged
 from .._native.tail import Tail
+from .._native.wal_types import Checkpoint as LogPosition
 from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .catalog import Binding, Catalog, Change, Cold, Entry
 from .directory import DataDirectory, open_directory, open_error

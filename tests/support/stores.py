@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.memory_store import StreamStore
-from durastream.engine.options import Limits
+from durastream.engine.options import MIB, FileStoreOptions, Limits
 from durastream.engine.store import Store
 
 Clock = Callable[[], int]
@@ -27,8 +28,21 @@ class StoreKind:
     is_durable: bool
 
 
+# Files of the log are filled with zeroes when they are made: small ones make tests quick.
+SMALL_FILES = FileStoreOptions(
+    wal_file_size=8 * MIB, wal_size_max=32 * MIB, lmdb_map_size=1024 * MIB, reserve_size=0
+)
+
+
+def open_file_store(path: Path, clock: Clock, limits: Limits) -> FileBackedStreamStore:
+    """A file store at ``path``; a body may have some 7 MiB, so that a file of its log holds it."""
+    limits = replace(limits, body_size_max=min(limits.body_size_max, 7 * MIB))
+    return FileBackedStreamStore(path, limits=limits, options=SMALL_FILES, clock=clock)
+
+
 STORES: dict[str, StoreKind] = {
     "memory": StoreKind(lambda _, clock, limits: StreamStore(limits=limits, clock=clock), False),
+    "file": StoreKind(open_file_store, True),
 }
 
 
