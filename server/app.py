@@ -160,19 +160,26 @@ class DurableStreamApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        service = await self._started()
         try:
-            answer = await self._answer(service, request)
+            answer = await self._answer_or_refusal(request)
         except ClientGone:
             return
-        except StreamError as error:
-            answer = refusal(error)
-        except Exception as error:
-            answer = failure(error)
-        finally:
-            request.release_body(service.budget)
         base = self.base_headers(request.origin)
         await send_answer(send, answer, base, head_only=request.method == "HEAD")
+
+    async def _answer_or_refusal(self, request: Request) -> Answer:
+        try:
+            service = await self._started()
+            try:
+                return await self._answer(service, request)
+            finally:
+                request.release_body(service.budget)
+        except StreamError as error:
+            return refusal(error)
+        except ClientGone:
+            raise
+        except Exception as error:
+            return failure(error)
 
     async def _answer(self, service: Service, request: Request) -> Answer:
         """Section 4.0."""
