@@ -10,19 +10,54 @@ from libc.stdint cimport int64_t
 from .ends cimport end_position
 
 
-cdef inline uint64_t messages_upto(
-    const uint64_t *ends, uint64_t count, uint64_t position
+cdef enum:
+    LANES = 16                          # look-ups side by side, so that their loads overlap
+
+
+cdef inline void messages_upto(
+    const uint64_t *ends, uint64_t count, const uint64_t *positions, int64_t *found
 ) noexcept nogil:
-    """How many messages end at or below ``position``. Without branches that depend on data."""
-    cdef const uint64_t *low = ends
+    """For each of LANES positions: how many of ``count`` > 0 messages end at or below it.
+
+    Binary searches in step: the halves are the same for all, and no branch depends on data.
+    """
+    cdef uint64_t[LANES] low
     cdef uint64_t half
+    cdef int lane
+    for lane in range(LANES):
+        low[lane] = 0
     while count > 1:
         half = count // 2
-        low += half * (end_position(low[half - 1]) <= position)
+        for lane in range(LANES):
+            low[lane] += half * (end_position(ends[low[lane] + half - 1]) <= positions[lane])
         count -= half
-    if count == 1:
-        low += end_position(low[0]) <= position
-    return <uint64_t>(low - ends)
+    for lane in range(LANES):
+        found[lane] = <int64_t>(
+            low[lane] + (end_position(ends[low[lane]]) <= positions[lane])
+        )
+
+
+cdef void look_up_all(
+    const uint64_t *ends,
+    uint64_t count,
+    uint64_t base,
+    const uint64_t *positions,
+    int64_t *out,
+    Py_ssize_t wanted,
+) noexcept nogil:
+    cdef uint64_t end = end_position(ends[count - 1])
+    cdef uint64_t[LANES] these
+    cdef int64_t[LANES] found
+    cdef Py_ssize_t at = 0
+    cdef int lane, lanes
+    while at < wanted:
+        lanes = <int>min(wanted - at, <Py_ssize_t>LANES)
+        for lane in range(LANES):
+            these[lane] = positions[at + lane] if lane < lanes else 0
+        messages_upto(ends, count, these, found)
+        for lane in range(lanes):
+            out[at + lane] = found[lane] if base <= these[lane] < end else -1
+        at += lanes
 
 
 @cython.final
@@ -53,17 +88,16 @@ cdef class OffsetIndex:
         Both have the same shape (count,). Releases the GIL once.
         """
         cdef uint64_t count = <uint64_t>self._ends.shape[0]
-        cdef const uint64_t *ends = &self._ends[0] if count else NULL
-        cdef Py_ssize_t at, wanted = positions.shape[0]
-        cdef uint64_t base = self.base, end = self.end
+        cdef Py_ssize_t wanted = positions.shape[0]
         if out.shape[0] != wanted:
             raise ValueError(f"{wanted} positions, but room for {out.shape[0]} results")
+        if wanted == 0:
+            return
+        if count == 0:
+            out[:] = -1
+            return
         with nogil:
-            for at in range(wanted):
-                if base <= positions[at] < end:
-                    out[at] = <int64_t>messages_upto(ends, count, positions[at])
-                else:
-                    out[at] = -1
+            look_up_all(&self._ends[0], count, self.base, &positions[0], &out[0], wanted)
 
     def message_range(self, Py_ssize_t number):
         """Positions [start, end) of a message. Raises: IndexError."""
