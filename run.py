@@ -112,7 +112,7 @@ def prepare(groups: list[str]) -> None:
         if not is_built(stamp):
             say("building")
             force = ["--force"] if stamp.get("build") not in (None, BUILD) else []
-            setup = [PYTHON, "setup.py", "--quiet", "build_ext", "--inplace"]
+            setup: list[str | Path] = [PYTHON, "setup.py", "--quiet", "build_ext", "--inplace"]
             check_run([*setup, *force], quiet=True)
         if not complete:
             # "none": pip would compile all of it again.
