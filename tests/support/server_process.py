@@ -38,7 +38,8 @@ class ServerProcess:
         place = ["--memory"] if data_dir is None else ["--data-dir", str(data_dir)]
         self._command = [str(python), "-P", "-m", "durastream", "serve", *place, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
-        self._output: IO[bytes] | None = None
+        self._file: IO[bytes] | None = None
+        self._output = ""
         self.port = 0
 
     @property
@@ -53,19 +54,19 @@ class ServerProcess:
     @property
     def output(self) -> str:
         """Everything the present or last process printed."""
-        if self._output is None:
-            return ""
-        self._output.seek(0)
-        return self._output.read().decode()
+        if self._file is not None:
+            self._file.seek(0)
+            self._output = self._file.read().decode()
+        return self._output
 
     def start(self) -> None:
         """Start it and return when its banner is there."""
         assert self._process is None, "already started"
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as this object
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _reap
         self._process = subprocess.Popen(
             [*self._command, "--port", str(self.port)],
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
+            stdout=self._file,
             stderr=subprocess.STDOUT,
             env={k: v for k, v in os.environ.items() if not k.startswith("DURASTREAM_")},
         )
@@ -80,23 +81,28 @@ class ServerProcess:
     def stop(self) -> None:
         """SIGTERM; it must end by itself, in good order and in time."""
         assert self._process is not None, "not started"
-        process, self._process = self._process, None
-        process.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGTERM)
         try:
-            status = process.wait(STOP_SECONDS_MAX)
+            status = self._process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self.kill()
             raise AssertionError(f"still there after SIGTERM:\n{self.output}") from None
-        # uvicorn raises the signal again once it has shut down.
-        assert status in (0, -signal.SIGTERM), f"exit status {status}:\n{self.output}"
+        self._reap()
+        assert status == 0, f"exit status {status}:\n{self.output}"
 
     def kill(self) -> None:
         """SIGKILL: the crash of a process, of which nothing gets to know."""
         assert self._process is not None, "not started"
-        process, self._process = self._process, None
-        process.kill()
-        process.wait()
+        self._process.kill()
+        self._reap()
+
+    def _reap(self) -> None:
+        assert self._process is not None and self._file is not None
+        self._process.wait()
+        self._process = None
+        self._output = self.output
+        self._file.close()
+        self._file = None
 
     def __enter__(self) -> Self:
         self.start()
