@@ -97,7 +97,8 @@ class ServerProcess:
         self._reap()
 
     def _reap(self) -> None:
-        assert self._process is not None and self._file is not None
+        assert self._process is not None
+        assert self._file is not None
         self._process.wait()
         self._process = None
         self._output = self.output
