@@ -48,7 +48,8 @@ class PureFileStore:
 
     def read(self, name: str, offset: int = 0, count: int | None = None) -> list[bytes]:
         """The messages from ``offset`` on, at most ``count``. Raises: KeyError."""
-        file, messages = self._files[name], []
+        file = self._files[name]
+        messages: list[bytes] = []
         while count is None or len(messages) < count:
             length = os.pread(file, LENGTH.size, offset)
             if not length:
