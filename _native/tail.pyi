@@ -33,9 +33,9 @@ class Tail:
     def chunk_end(self, start: int, limit: int, size_max: int, whole_messages: bool) -> int:
         """Where a chunk that starts at ``start`` ends, at most at ``limit`` (an append end).
 
-        The largest append end (message end, if ``whole_messages``) within ``size_max`` bytes.
-        If there is none, the first message whole; or, without ``whole_messages``, a cut at the
-        next multiple of ``size_max`` behind the append's start.
+        The largest append end within ``size_max`` bytes. If there is none, the largest message
+        end within it or one message whole, if ``whole_messages``; else a cut at the next
+        multiple of ``size_max`` behind the append's start.
         """
 
     def message_end(self, start: int, count: int) -> int:

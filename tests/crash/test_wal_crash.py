@@ -10,11 +10,11 @@ from __future__ import annotations
 from array import array
 
 import pytest
-from simulation.disk import SimulatedDisk
-from simulation.logs import Replay, Writer, new_disk, open_log
 
 from durastream._native.errors import LogFailed
 from durastream._native.wal_types import Checkpoint
+from simulation.disk import SimulatedDisk
+from simulation.logs import Replay, Writer, new_disk, open_log
 
 
 class Ledger:
@@ -107,7 +107,7 @@ def test_power_loss_in_every_call(seed: int) -> None:
         after = target.crash()
         reopen(after, ledger)
         # And the recovered log itself is a log.
-        log, recovery, replay = open_log(after.crash(), ledger.checkpoint)
+        _, recovery, replay = open_log(after.crash(), ledger.checkpoint)
         assert recovery.damage == []
         assert replay.records[-1][3] == b"after"
 
@@ -123,7 +123,7 @@ def test_power_loss_in_every_call_of_the_recovery(seed: int) -> None:
             after = target.crash(image_seed)
             after.crash_at = again
             try:
-                log, _, _ = open_log(after, ledger.checkpoint)
+                open_log(after, ledger.checkpoint)
             except OSError:
                 reopen(after.crash(), ledger)
                 continue

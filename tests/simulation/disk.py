@@ -214,9 +214,7 @@ class SimulatedDisk:
         self._done()
         return self._next_fd
 
-    def _find(
-        self, operation: str, fd: int, changes: bool = False
-    ) -> tuple[Inode, Fault | None]:
+    def _find(self, operation: str, fd: int, changes: bool = False) -> tuple[Inode, Fault | None]:
         if fd not in self.descriptors:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         path, inode = self.descriptors[fd]

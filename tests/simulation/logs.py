@@ -20,9 +20,9 @@ DIRECTORY = "wal"
 FILE_SIZE = 16 * PAGE
 FRAME = struct.Struct("<IHHQQQIIQQQ")
 FRAME_FIELDS = (
-    "magic version flags incarnation first_lsn watermark size record_count"
-    " successor_sequence successor_incarnation checksum"
-).split()
+    *("magic", "version", "flags", "incarnation", "first_lsn", "watermark", "size"),
+    *("record_count", "successor_sequence", "successor_incarnation", "checksum"),
+)
 
 
 def new_disk(seed: int = 0) -> SimulatedDisk:
@@ -58,6 +58,8 @@ class Replay:
             self.damaged.append((lsn, stream_id))
             return None
         self.records.append((lsn, kind, stream_id, meta))
+        if any(stream_id == hit for _, hit in self.damaged):
+            return None  # what follows would not join on
         return self.tails.setdefault(stream_id, Tail(base)) if data_size else None
 
     @property
