@@ -15,6 +15,7 @@ import array
 
 cdef enum:
     ENDS_AT_ONCE = 512                  # message ends gathered before they are written
+    ROWS_AT_ONCE = 4096                 # taken without a break in holding the GIL
 
 
 cdef int compare(const void *left, const void *right) noexcept nogil:
@@ -129,6 +130,9 @@ cdef class Flush:
             if self.row_count > 0 and ref.stream_id <= self.row_refs[self.row_count - 1].stream_id:
                 raise ValueError(f"the row of stream {stream_id} is out of order")
             self.row_count += 1
+            if self.row_count % ROWS_AT_ONCE == 0:
+                with nogil:
+                    pass                # let a thread that waits for the GIL have it
         return 0
 
     cdef int take_records(self, dropped) except -1:
