@@ -23,7 +23,7 @@ cdef enum:
 
 
 cdef inline uint64_t wal_magic() noexcept nogil:
-    return <uint64_t>0x474f4c4157415244         # "DRAWALOG"
+    return <uint64_t>0x4c41574d52545344         # "DSTRMWAL"
 
 
 cdef packed struct WalFileHeader:
