@@ -77,7 +77,8 @@ class StreamHttpProtocol(PatientProtocol):
         self.is_ending = False  # the last answer is being sent
         self._refusal: Refused | None = None
         self._in_head = False
-        self._head_size = 0
+        self._head_size = 0  # of whole headers
+        self._received_size = 0  # of an unfinished head
         self._line = b""  # the beginning of the head, to judge a method that is not known
         self._follows_another = False  # a request ended within the bytes now being parsed
         self._host_count = 0
@@ -125,8 +126,8 @@ class StreamHttpProtocol(PatientProtocol):
             return
         self._line = (self._line + data)[:_METHOD_SIZE_MAX]
         self._await_head()
-        if was_in_head:
-            self._count_head(len(data))
+        if was_in_head or not self._follows_another:
+            self._count_received(len(data))
 
     def _feed(self, data: bytes) -> None:
         rest: bytes | memoryview = data
@@ -168,9 +169,10 @@ class StreamHttpProtocol(PatientProtocol):
                 return refused_method()
         return Refused(400, f"malformed HTTP request: {error}")
 
-    def _count_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self.options.head_size_max:
+    def _count_received(self, size: int) -> None:
+        """Bound a head whose target or header has no end, which no callback reports."""
+        self._received_size += size
+        if self._received_size > self.options.head_size_max:
             in_target = not self.headers and not self._host_count
             self._refuse(self._target_too_long() if in_target else self._head_too_large())
 
@@ -180,7 +182,7 @@ class StreamHttpProtocol(PatientProtocol):
         if self._resuming:
             return
         self._in_head, self._has_body = True, False
-        self._head_size = self._host_count = self._discarded_size = 0
+        self._head_size = self._received_size = self._host_count = self._discarded_size = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:

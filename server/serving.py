@@ -46,7 +46,6 @@ class Serving(uvicorn.Server):
         http = HttpOptions(
             base_headers=tuple(app.base_headers(None)),
             access_log=options.access_log,
-            discard_size_max=app.config.limits.body_size_max,
             target_size_max=2 * app.config.limits.path_size_max,
         )
         super().__init__(

@@ -199,6 +199,27 @@ def test_a_client_gone_is_not_answered():
     run(scenario())
 
 
+@pytest.mark.parametrize("live", ["long-poll", "sse"])
+def test_a_live_reader_that_leaves_gets_nothing_more(live):
+    sent = []
+    store = StreamStore()
+    store.create("/v1/stream/a")
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive():
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/v1/stream/a", "headers": [],
+        "query_string": b"offset=-1&live=" + live.encode(),
+    }  # fmt: skip
+    run(create_app(store)(scope, receive, send))
+    assert len(sent) == (0 if live == "long-poll" else 3)  # head, first control, end
+
+
 # -- hooks ---------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from durastream.server import event_stream
-from support.wire import Client, Connection, request_bytes
+from support.wire import Client, Connection, request_bytes, wait_until
 
 CONTROL = re.compile(rb"event: control\ndata:(\{[^{}\n]*\})\n\n")
 ZERO = "0000000000000000_0000000000000000"
@@ -53,13 +53,6 @@ def follow(server, path, query="offset=-1") -> EventReader:
 def waiting_count(server) -> int:
     service = server._serving._app._service
     return len(service.readers)
-
-
-def wait_until(condition, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
 
 
 # -- long-poll -----------------------------------------------------------------------------
@@ -145,6 +138,17 @@ def test_a_reader_that_leaves_is_forgotten(client, connect, server, path):
     for connection in [*connections, reader.connection]:
         connection.close()
     wait_until(lambda: waiting_count(server) == 0)
+
+
+def test_a_reader_that_leaves_behind_a_pipelined_request_is_forgotten(client, start_server, path):
+    server = start_server(sse_heartbeat=0.05, sse_max_age=600.0)
+    client.put(path)
+    with follow(server, path) as reader:
+        reader.connection.send(request_bytes("HEAD", path))
+        reader.pair()
+        assert waiting_count(server) == 1
+    wait_until(lambda: waiting_count(server) == 0)
+    assert not caplog.records  # it was told, not broken by writing to nobody
 
 
 # -- server-sent events --------------------------------------------------------------------
@@ -275,6 +279,21 @@ def test_a_successor_at_the_same_path_is_not_mixed_in(client, server, path):
         client("DELETE", path)
         client.put(path, b"other data")
         assert reader.is_ended()
+
+
+def test_a_successor_is_not_mixed_into_a_backlog(client, server, path):
+    def write(byte: bytes) -> None:
+        client.put(path)
+        for _ in range(40):  # more than the socket buffers hold
+            client.post(path, byte * 200_000)
+
+    write(b"a")
+    with follow(server, path) as reader:
+        reader.pair()
+        client("DELETE", path)
+        write(b"b")  # the same offsets name other bytes now
+        while chunk := reader.connection.chunk():
+            assert b"data:b" not in chunk
 
 
 def test_expiry_ends_the_events(client, server, path):

@@ -6,7 +6,7 @@ import pytest
 
 from durastream.server.http import make_http_protocol
 from durastream.server.http_patience import HttpOptions
-from support.wire import Connection, request_bytes
+from support.wire import Connection, request_bytes, wait_until
 
 HOST = b"Host: x\r\n"
 TYPE = b"Content-Type: text/plain\r\n"
@@ -100,7 +100,7 @@ BROKEN_CHUNKS = {
 
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("body", BROKEN_CHUNKS.values(), ids=BROKEN_CHUNKS)
-def test_a_broken_chunk_is_400_and_changes_nothing(client, connect, path, body, split):
+def test_a_broken_chunk_is_400_and_changes_nothing(client, connect, server, path, body, split):
     client.put(path)
     connection = connect()
     start = post(path, b"Transfer-Encoding: chunked\r\n")
@@ -113,6 +113,7 @@ def test_a_broken_chunk_is_400_and_changes_nothing(client, connect, path, body, 
     check_refusal(connection.answer(), 400)
     assert connection.is_ended()
     assert client("GET", path).body == b""
+    wait_until(lambda: not server._serving.server_state.tasks, 1.0)  # no handler waits on
 
 
 def test_garbage_does_not_overtake_the_answers_before_it(client, connect, path):
@@ -160,6 +161,22 @@ def test_headers_above_the_limit_are_431(connect, path, step):
     for start in range(0, len(request), step):
         connection.send(request[start : start + step])
     check_refusal(connection.answer(), 431)
+
+
+def test_a_header_without_end_is_431(connect, path):
+    connection = connect()
+    connection.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nA: ".encode())
+    for _ in range(80):
+        connection.send(b"a" * 1000)
+    check_refusal(connection.answer(), 431)
+
+
+def test_a_refused_client_may_finish_sending_and_read_why(connect):
+    """Closing at once would reset the connection under the client's hands."""
+    connection = connect()
+    connection.send(b"no HTTP\r\n\r\n" + bytes(4 << 20))
+    check_refusal(connection.answer(), 400)
+    assert connection.is_ended()
 
 
 def test_many_headers_are_431(connect, path):
