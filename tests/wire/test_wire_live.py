@@ -140,7 +140,9 @@ def test_a_reader_that_leaves_is_forgotten(client, connect, server, path):
     wait_until(lambda: waiting_count(server) == 0)
 
 
-def test_a_reader_that_leaves_behind_a_pipelined_request_is_forgotten(client, start_server, path):
+def test_a_reader_that_leaves_behind_a_pipelined_request_is_forgotten(
+    client, start_server, path, caplog
+):
     server = start_server(sse_heartbeat=0.05, sse_max_age=600.0)
     client.put(path)
     with follow(server, path) as reader:
