@@ -113,6 +113,18 @@ def test_searches_over_many_blocks_verify_what_they_touch(tmp_path, seed):
     assert watched.count("pread") <= 3 + 2 * blocks
 
 
+def test_a_chunk_of_messages_costs_what_it_returns(tmp_path):
+    """Also at the end of an append of many: what lies before is not read."""
+    count = 10 * BLOCK // 8
+    write(PosixDisk(), tmp_path / "7.seg", [(1, 0, [[b"m"] * count], b"")])
+    watched = WatchedDisk()
+    segment = open_segment(DelegatedDisk(watched), tmp_path / "7.seg")
+    opened = watched.count("pread")
+    assert segment.chunk_end(0, count - 20, count, 10, True) == count - 10
+    assert segment.boundary(0, count - 15) == 1
+    assert watched.count("pread") - opened <= 2 * 5  # a binary search over ten blocks
+
+
 def test_finding_extents(tmp_path):
     appends = [[b"0123456789"]]
     extents = [(2, 0, [], b"r"), (4, 5, appends, b""), (4, 15, appends, b""), (4, 40, appends, b"")]
