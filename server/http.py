@@ -12,35 +12,20 @@ tests/wire/test_uvicorn_internals.py pins what this file uses of uvicorn.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from .answer import Answer, send_answer, text_answer
-from .asgi_types import Application, Header, Receive, Scope, Send
-from .cors import METHODS
+from .answer import Answer, text_answer
+from .asgi_types import Application
 from .http_patience import HttpOptions, PatientProtocol
+from .http_refusal import Refused, answering, refused_bytes, refused_method, rendered
 
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r?")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHOD_SIZE_MAX = 32  # bytes kept to judge a request line that the parser refused
-
-
-class Refused(Exception):
-    """Raised through the parser: the request gets this answer, the connection ends."""
-
-    def __init__(self, status: int, text: str, *headers: Header) -> None:
-        super().__init__(text)
-        self.answer = text_answer(status, text, *headers)
-
-
-def refused_method() -> Refused:
-    return Refused(405, f"method not allowed: use {METHODS}", (b"allow", METHODS.encode()))
 
 
 class Cycle(RequestResponseCycle):
@@ -142,8 +127,8 @@ class StreamHttpProtocol(PatientProtocol):
                 if self._has_body and not self._resuming:
                     self._read_body_anew()
             except httptools.HttpParserError as error:
-                refusal = self._refusal or self._judge(error, data)
-                self._refuse(refusal)
+                line = None if self._follows_another else self._line + data
+                self._refuse(self._refusal or refused_bytes(error, line))
                 return
 
     def _read_body_anew(self) -> None:
@@ -158,16 +143,6 @@ class StreamHttpProtocol(PatientProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
-
-    def _judge(self, error: httptools.HttpParserError, data: bytes) -> Refused:
-        """What to say of bytes that are no HTTP."""
-        is_method = isinstance(error, httptools.HttpParserInvalidMethodError)
-        if is_method and not self._follows_another:  # else its beginning is not known
-            line, newline, _ = (self._line + data).partition(b"\n")
-            looks_valid = _REQUEST_LINE.fullmatch(line) if newline else _TOKEN.match(line)
-            if looks_valid:
-                return refused_method()
-        return Refused(400, f"malformed HTTP request: {error}")
 
     def _count_received(self, size: int) -> None:
         """Bound a head whose target or header has no end, which no callback reports."""
@@ -210,10 +185,10 @@ class StreamHttpProtocol(PatientProtocol):
     def on_headers_complete(self) -> None:
         if self._resuming:
             return
-        self._check_head()
-        self._in_head = False
-        path, query = self._split_target()
         self.scope["method"] = self.parser.get_method().decode("ascii")
+        self._check_head()
+        path, query = self._split_target()
+        self._in_head = False  # from here on a refusal breaks off this very request
         self.scope["http_version"] = self.parser.get_http_version()
         self.scope["path"] = self.root_path + unquote(path.decode("ascii"))
         self.scope["raw_path"] = self.root_path.encode("ascii") + path
@@ -221,7 +196,7 @@ class StreamHttpProtocol(PatientProtocol):
         app = cast(Application, self.app)
         if self.limit_concurrency is not None and len(self.tasks) >= self.limit_concurrency:
             busy = text_answer(503, "too many requests at once: try again", (b"retry-after", b"1"))
-            app = self._answering(busy)
+            app = answering(busy, self.options.base_headers)
         self._begin_cycle(app)
 
     def on_body(self, body: bytes) -> None:
@@ -281,8 +256,7 @@ class StreamHttpProtocol(PatientProtocol):
             self._raise(Refused(400, "Transfer-Encoding has no meaning in HTTP/1.0"))
 
     def _split_target(self) -> tuple[bytes, bytes]:
-        method = self.parser.get_method()
-        if method == b"CONNECT":
+        if self.scope["method"] == "CONNECT":
             self._raise(refused_method())
         if self.url == b"*":
             return b"*", b""
@@ -315,10 +289,13 @@ class StreamHttpProtocol(PatientProtocol):
             self.scope.setdefault("method", "-")
             self.scope.setdefault("path", self.url.decode("latin-1"))
             self.scope.setdefault("query_string", b"")
-            self._begin_cycle(self._answering(refusal.answer))
+            self._begin_cycle(answering(refusal.answer, self.options.base_headers))
         elif self.pipeline and self.pipeline[0][0] is self.cycle:
             self.cycle.keep_alive = False
-            self.pipeline[0] = (self.cycle, cast(Any, self._answering(refusal.answer)))
+            self.pipeline[0] = (
+                self.cycle,
+                cast(Any, answering(refusal.answer, self.options.base_headers)),
+            )
         else:
             self._break_off(refusal.answer)
 
@@ -329,30 +306,9 @@ class StreamHttpProtocol(PatientProtocol):
         cycle.disconnected = True
         cycle.message_event.set()
         if not had_begun and not was_complete:
-            self.transport.write(self._render(answer))
+            headers = self.server_state.default_headers
+            self.transport.write(rendered(answer, self.options.base_headers, headers))
         self.linger()
-
-    def _answering(self, answer: Answer) -> Application:
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            head_only = scope["method"] == "HEAD"
-            await send_answer(send, answer, self._refusal_headers(), head_only=head_only)
-
-        return app
-
-    def _refusal_headers(self) -> list[Header]:
-        return [*self.options.base_headers, (b"connection", b"close")]
-
-    def _render(self, answer: Answer) -> bytes:
-        body = b"".join(answer.body)
-        headers = [
-            *self.server_state.default_headers,
-            *self._refusal_headers(),
-            (b"cache-control", answer.cache_control),
-            *answer.headers,
-            (b"content-length", b"%d" % len(body)),
-        ]
-        lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        return b"".join([STATUS_LINE[answer.status], *lines, b"\r\n", body])
 
 
 def make_http_protocol(options: HttpOptions) -> type[StreamHttpProtocol]:

@@ -35,6 +35,8 @@ MALFORMED = {
     "no HTTP at all": b"hello there\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "bare LF": b"GET / HTTP/1.1\nHost: x\n\n",
+    "no path": head(b"GET ?offset=-1 HTTP/1.1", HOST),
+    "authority for a target": head(b"GET x.test:80 HTTP/1.1", HOST),
     "no Host": head(b"GET / HTTP/1.1"),
     "two Hosts": head(b"GET / HTTP/1.1", HOST, HOST),
     "no target": head(b"GET  HTTP/1.1", HOST),
@@ -62,9 +64,13 @@ SMUGGLED = {
 }
 
 
+@pytest.mark.parametrize("is_second", [False, True])
 @pytest.mark.parametrize("request_", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_request_is_400(connect, request_):
+def test_a_malformed_request_is_400(connect, request_, is_second):
     connection = connect()
+    if is_second:
+        connection.send(request_bytes("GET", "/"))
+        assert connection.answer().status == 404
     connection.send(request_)
     check_refusal(connection.answer(), 400)
     assert connection.is_ended()
@@ -138,13 +144,24 @@ def test_a_broken_pipelined_body_does_not_disturb_the_request_before_it(client, 
     assert client("GET", path).body == b""
 
 
-def test_methods_that_nobody_knows(connect, path):
+@pytest.mark.parametrize("is_second", [False, True])
+def test_methods_that_nobody_knows(connect, path, is_second):
     for method in ["FOO", "get", "PATCH", "CONNECT", "PROPFIND", "M-SEARCH", "TRACE"]:
         connection = connect()
+        if is_second:
+            connection.send(request_bytes("GET", "/"))
+            assert connection.answer().status == 404
         connection.send(request_bytes(method, path if method != "CONNECT" else "x.test:80"))
         answer = connection.answer()
         check_refusal(answer, 405)
         assert answer["allow"] == "GET, POST, PUT, DELETE, HEAD, OPTIONS"
+
+
+def test_a_refused_head_has_no_body(connect):
+    connection = connect()
+    connection.send(b"HEAD / HTTP/1.1\r\n\r\n")
+    assert connection.answer(head_only=True).status == 400
+    assert connection.is_ended()
 
 
 def test_newer_versions_are_505(connect):
