@@ -107,6 +107,8 @@ def test_a_damaged_block_of_ends_between_others(tmp_path):
         for position in (first, first + 1, behind):
             with pytest.raises(SegmentDamaged, match="ends"):
                 segment.boundary(0, position)
+            with pytest.raises(SegmentDamaged, match="ends"):
+                segment.message_end(0, position - 1, 1)
         flip(path, ends + damaged * BLOCK + 80)
 
 
