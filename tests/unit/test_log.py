@@ -299,6 +299,20 @@ def test_a_failed_write_or_sync_ends_all_acknowledgements(
     os.close(write_end)
 
 
+def test_what_was_queued_behind_a_failed_frame_is_not_written() -> None:
+    target = new_disk()
+    log, _, _ = open_log(target)
+    for _ in range(3):
+        log.stage(1, 1, 0, b"", bytes(20_000))  # a frame each, or nearly
+    target.faults[failing_call(target, "pwrite")] = errno.EIO
+    log.commit_step()
+    count = target.call_count
+    assert not log.commit_step(idle=True)
+    log.stop()
+    log.run()
+    assert (target.call_count, log.durable_lsn) == (count, 0)
+
+
 def test_waiting_threads_learn_of_a_failure() -> None:
     target = new_disk()
     log, _, _ = open_log(target)
