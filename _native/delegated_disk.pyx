@@ -233,7 +233,7 @@ cdef class DelegatedDisk(Disk):
         )
 
     def list_directory(self, path):
-        return sorted(self.target.list_directory(path))
+        return sorted(self.target.list_directory(os.fspath(path)))
 
     def exists(self, path):
-        return self.target.exists(path)
+        return self.target.exists(os.fspath(path))

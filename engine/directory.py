@@ -97,7 +97,7 @@ def open_error(path: Path, error: OSError) -> OpenError | StoreFull:
 def _make(disk: Disk, path: Path) -> None:
     missing = []
     parent = path
-    while not disk.exists(parent):
+    while not disk.exists(parent) and parent != parent.parent:
         missing.append(parent)
         parent = parent.parent
     for folder in reversed(missing):
