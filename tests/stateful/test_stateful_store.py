@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -30,7 +31,8 @@ from support.stores import ManualClock, StoreKind
 TTL = 12
 STEP = 10
 
-paths = st.sampled_from(["/a", "/b", "/c", "/d"])
+PATHS = ["/a", "/b", "/c", "/d"]
+paths = st.sampled_from(PATHS)
 ttls = st.sampled_from([None, None, TTL])
 types = st.sampled_from([JSON, BYTES])
 bodies = st.sampled_from([b"1", b"[22,333]", b'["x",[],{"k":"v"}]', b"[]", b'[[1,2],"long text"]'])
@@ -51,6 +53,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.model = Model(self.clock.now_ms)
         self.store = self.open()
+        self.last_append: tuple[str, bytes, str | None, Producer | None, bool] | None = None
 
     def open(self) -> Any:
         return self.kind.open(Path(self.folder.name) / "data", self.clock, Limits())
@@ -58,6 +61,14 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.store.close()
         self.folder.cleanup()
+
+    @initialize()
+    def begin_with_something(self) -> None:
+        """Most operations on nothing are dull."""
+        self.create("/a", JSON, None, b"[1,[2],3]")
+        self._append("/a", b'["x",{"k":"v"}]', None, None, False)
+        self.create("/b", BYTES, TTL, b"abcdef")
+        self._append("/b", b"ghi", "1", ("p", 0, 0), False)
 
     # -- operations --------------------------------------------------------------------------
 
@@ -72,25 +83,43 @@ class StoreMachine(RuleBasedStateMachine):
             ),
         )
 
-    @rule(path=paths, data=bodies, seq=seqs, producer=maybe_producers, close=rarely)
+    @rule(data=st.data(), body=bodies, seq=seqs, producer=maybe_producers, close=rarely)
     def append(
-        self, path: str, data: bytes, seq: str | None, producer: Producer | None, close: bool
+        self,
+        data: st.DataObject,
+        body: bytes,
+        seq: str | None,
+        producer: Producer | None,
+        close: bool,
     ) -> None:
+        self._append(self._some_path(data), body, seq, producer, close)
+
+    @precondition(lambda self: self.last_append is not None)
+    @rule()
+    def append_again(self) -> None:
+        """A retry after an answer that was lost."""
+        self._append(*self.last_append)
+
+    def _append(
+        self, path: str, body: bytes, seq: str | None, producer: Producer | None, close: bool
+    ) -> None:
+        self.last_append = (path, body, seq, producer, close)
         agree(
-            lambda: self.model.append(path, data, seq=seq, producer=producer, close=close),
+            lambda: self.model.append(path, body, seq=seq, producer=producer, close=close),
             lambda: outcome(
-                self.store.append(path, data, seq=seq, close=close, **arguments(producer))
+                self.store.append(path, body, seq=seq, close=close, **arguments(producer))
             ),
         )
 
-    @rule(path=paths, data=bodies, name=st.sampled_from("pq"), times=st.integers(1, 2))
-    def append_in_order(self, path: str, data: bytes, name: str, times: int) -> None:
-        """The next batch of a producer, perhaps sent twice."""
+    @rule(data=st.data(), body=bodies, name=st.sampled_from("pq"), close=rarely)
+    def append_in_order(self, data: st.DataObject, body: bytes, name: str, close: bool) -> None:
+        """The next batch of a producer."""
+        path = self._some_path(data)
         stream = self.model.streams.get(path)
         epoch, last = stream.producers.get(name, (0, -1)) if stream is not None else (0, -1)
-        for _ in range(times):
-            self.append(path, data, None, (name, epoch, last + 1), False)
+        self._append(path, body, None, (name, epoch, last + 1), close)
 
+    @precondition(lambda self: sum(s.closed for s in self.model.streams.values()) < 2)
     @rule(path=paths, producer=maybe_producers)
     def close(self, path: str, producer: Producer | None) -> None:
         def close_in_store() -> tuple[str, bool]:
@@ -100,8 +129,9 @@ class StoreMachine(RuleBasedStateMachine):
 
         agree(lambda: self.model.close(path, producer), close_in_store)
 
-    @rule(path=paths, source=paths, data=st.data(), sub_offset=st.integers(0, 3))
-    def fork(self, path: str, source: str, data: st.DataObject, sub_offset: int) -> None:
+    @rule(data=st.data(), sub_offset=st.integers(0, 3))
+    def fork(self, data: st.DataObject, sub_offset: int) -> None:
+        source, path = self._some_path(data), data.draw(paths)
         offset = self._some_offset(source, data)
         agree(
             lambda: self.model.fork(path, source, offset, sub_offset),
@@ -119,11 +149,12 @@ class StoreMachine(RuleBasedStateMachine):
     def delete(self, path: str) -> None:
         agree(lambda: self.model.delete(path), lambda: self.store.delete(path))
 
-    @rule(path=paths, data=st.data(), max_bytes=st.integers(1, 60))
-    def read(self, path: str, data: st.DataObject, max_bytes: int) -> None:
+    @rule(data=st.data(), max_bytes=st.integers(1, 60))
+    def read(self, data: st.DataObject, max_bytes: int) -> None:
+        path = self._some_path(data)
         offset = self._some_offset(path, data)
         agree(
-            lambda: self.model.read(path, offset),
+            lambda: self.model.follow(path, offset),
             lambda: read_all(self.store, path, token(offset), max_bytes),
         )
 
@@ -138,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
     def let_time_pass(self) -> None:
         self.clock.advance(STEP)
         self.model.advance(STEP)
-        for path in ["/a", "/b", "/c", "/d"]:
+        for path in PATHS:
             self.store.has(path)  # expiry is found on access; what forks it frees goes then
 
     @precondition(lambda self: self.kind.is_durable)
@@ -153,7 +184,7 @@ class StoreMachine(RuleBasedStateMachine):
     def the_same_streams_are_there(self) -> None:
         live = sorted(path for path, s in self.model.streams.items() if not s.soft_deleted)
         assert list(self.store.list()) == live
-        for path in ["/a", "/b", "/c", "/d"]:
+        for path in PATHS:
             self._compare(path)
 
     def _compare(self, path: str) -> None:
@@ -172,6 +203,10 @@ class StoreMachine(RuleBasedStateMachine):
             for name in "pq":
                 epoch = stream.producers.get(name, (None, None))[0]
                 assert self.store.get_producer_epoch(path, name) == epoch
+
+    def _some_path(self, data: st.DataObject) -> str:
+        """Mostly one where something is."""
+        return data.draw(st.sampled_from([*self.model.streams, *self.model.streams, *PATHS]))
 
     def _some_offset(self, path: str, data: st.DataObject) -> int:
         stream = self.model.streams.get(path)
@@ -203,14 +238,15 @@ def arguments(producer: Producer | None) -> dict[str, Any]:
     return dict(zip(("producer_id", "producer_epoch", "producer_seq"), producer, strict=True))
 
 
-def read_all(store: Any, path: str, offset: str, max_bytes: int) -> bytes:
-    """Follow the offsets to the tail, checking every step."""
-    found = b""
+def read_all(store: Any, path: str, offset: str, max_bytes: int) -> list[tuple[bytes, str]]:
+    """Follow the offsets to the tail, checking every step; each append and its offset."""
+    found = []
     while True:
         result = store.read(path, offset, max_bytes=max_bytes)
         assert result.offset == offset
-        assert result.size == len(bytes(result)) == sum(len(m.data) for m in result.messages)
-        found += bytes(result)
+        assert result.size == len(bytes(result))
+        assert result.size <= max_bytes or len(result.messages) == 1
+        found += [(message.data, message.offset) for message in result.messages]
         if result.up_to_date:
             assert result.closed == store.get(path).closed
             return found

@@ -192,6 +192,13 @@ class Model:
         stream.accessed_at = self.now_ms
         return stream.data[offset:]
 
+    def follow(self, path: str, offset: int) -> list[tuple[bytes, str]]:
+        """The appends behind ``offset``, each with the offset behind it."""
+        self.read(path, offset)
+        stream = self.streams[path]
+        ends = zip(stream.appends, stream.offsets[1:], strict=True)
+        return [(b"".join(parts), token(end)) for parts, end in ends if end > offset]
+
     def delete(self, path: str) -> bool:
         if path not in self.streams:
             return False
