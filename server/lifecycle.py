@@ -37,6 +37,7 @@ class DurableStreamServer:
         hooks, cors, cursor_options, long_poll_timeout, sse_max_age, sse_heartbeat, root,
         public_url, cache_scope: see ``create_app``.
         shutdown_timeout: seconds that ``stop`` gives to answers under way.
+        limit_concurrency: requests at once, waiting readers included; beyond, 503.
 
     Raises: ValueError for options that exclude each other; from ``start`` AddressError and
     the store's OpenError.
@@ -59,6 +60,7 @@ class DurableStreamServer:
         public_url: str | None = None,
         cache_scope: Literal["public", "private"] = "public",
         shutdown_timeout: float = 10.0,
+        limit_concurrency: int | None = None,
     ) -> None:
         if store is not None and data_dir is not None:
             raise ValueError("store and data_dir exclude each other")
@@ -67,7 +69,9 @@ class DurableStreamServer:
         self._data_dir = data_dir
         self._store = store
         self._owns_store = store is None
-        self._options = ServeOptions(shutdown_timeout=shutdown_timeout)
+        self._options = ServeOptions(
+            shutdown_timeout=shutdown_timeout, limit_concurrency=limit_concurrency
+        )
         self._make_app: Callable[[Store], DurableStreamApp] = lambda opened: create_app(
             opened,
             root=root,

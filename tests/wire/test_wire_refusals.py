@@ -269,7 +269,12 @@ def impatient(monkeypatch, start_server):
     """A server whose connections wait for little."""
 
     def make(options: HttpOptions):
-        short = HttpOptions(base_headers=options.base_headers, head_timeout=0.1, linger_timeout=0.1)
+        short = HttpOptions(
+            base_headers=options.base_headers,
+            head_timeout=0.1,
+            linger_timeout=0.1,
+            stall_timeout=0.1,
+        )
         return make_http_protocol(short)
 
     monkeypatch.setattr("durastream.server.serving.make_http_protocol", make)
@@ -286,3 +291,26 @@ def test_a_head_that_does_not_come_is_408(impatient):
 def test_a_connection_without_a_request_is_closed(impatient):
     with Connection(impatient.port) as connection:
         assert connection.is_ended()
+
+
+def test_a_client_that_reads_nothing_is_cut_off(client, impatient, path):
+    client.put(path)
+    for _ in range(16):
+        client.post(path, bytes(256 * 1024))
+    with Connection(impatient.port) as connection:
+        for _ in range(4):  # more than the socket buffers hold
+            connection.send(request_bytes("GET", path))
+        wait_until(lambda: not impatient._serving.server_state.connections)
+        assert len(connection.rest()) < 4 * (4 << 20)
+
+
+def test_more_requests_than_allowed_are_503(client, start_server, path):
+    server = start_server(limit_concurrency=1)
+    client.put(path)
+    with Connection(server.port) as waiting, Connection(server.port) as other:
+        waiting.send(request_bytes("GET", f"{path}?offset=-1&live=sse"))
+        waiting.head()
+        other.send(request_bytes("GET", path))
+        answer = other.answer()
+        check_refusal(answer, 503)
+        assert answer["retry-after"] == "1"
