@@ -58,6 +58,7 @@ cdef struct Committer:
     bint committing
     bint running
     bint stopping
+    bint closed                     # nothing more will become durable
     bint sleeping
     int waiter_count
     Span *spans                     # a queue: staged, not taken

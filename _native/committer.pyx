@@ -307,18 +307,23 @@ cdef void committer_run(Committer *committer) noexcept nogil:
 
 
 cdef int committer_wait(Committer *committer, uint64_t lsn, int64_t timeout) noexcept nogil:
-    """Wait, at most so many ns if not negative. 1: durable, 0: timeout, -1: the log failed."""
+    """Wait, at most so many ns if not negative. 1: durable, 0: timeout, -1: it never will."""
     cdef bint timed_out = False
     cdef int outcome
     monitor_enter(&committer.monitor)
     committer.waiter_count += 1
-    while committer.durable_lsn < lsn and not committer.error and not timed_out:
+    while (
+        committer.durable_lsn < lsn
+        and not committer.error
+        and not committer.closed
+        and not timed_out
+    ):
         timed_out = monitor_wait_durable(&committer.monitor, timeout)
     committer.waiter_count -= 1
     if committer.durable_lsn >= lsn:
         outcome = 1
     else:
-        outcome = -1 if committer.error else 0
+        outcome = -1 if committer.error or committer.closed else 0
     monitor_leave(&committer.monitor)
     return outcome
 

@@ -1,8 +1,8 @@
-from typing import Any, Protocol, final
+from typing import Any, Protocol, Self, final
 
 from .disk import Disk
 
-class Target(Protocol):
+class _Target(Protocol):
     """What ``DelegatedDisk`` calls: trouble is raised as OSError with an errno."""
 
     def open(self, path: str, flags: int, /) -> int: ...
@@ -30,4 +30,4 @@ class DelegatedDisk(Disk):
     error: BaseException | None
     @property
     def target(self) -> Any: ...
-    def __init__(self, target: Target) -> None: ...
+    def __new__(cls, target: _Target) -> Self: ...

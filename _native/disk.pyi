@@ -1,11 +1,14 @@
 from os import PathLike
-from typing import TypeAlias, final
+from typing import Self, TypeAlias, final
 
-Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
-Data: TypeAlias = bytes | bytearray | memoryview
+from typing_extensions import disjoint_base
 
+_Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
+_Data: TypeAlias = bytes | bytearray | memoryview
+
+@disjoint_base
 class Disk:
-    def open(self, path: Path, flags: int = ...) -> int:
+    def open(self, path: _Path, flags: int = ...) -> int:
         """Open with ``os.O_*`` flags (close-on-exec, mode 0644); returns the descriptor."""
 
     def close(self, fd: int) -> None: ...
@@ -15,8 +18,8 @@ class Disk:
     def pread(self, fd: int, size: int, position: int) -> bytes:
         """``size`` bytes from ``position``, fewer only at the end of the file."""
 
-    def pwrite(self, fd: int, data: Data, position: int) -> None:
-        """Write all of ``data``, going on after short writes. Nothing is durable before ``sync``."""
+    def pwrite(self, fd: int, data: _Data, position: int) -> None:
+        """Write all of ``data``, however many calls it takes; durable only after ``sync``."""
 
     def sync(self, fd: int) -> None:
         """Make the file's bytes and size durable. After an error nothing is known of them (I7)."""
@@ -25,12 +28,12 @@ class Disk:
         """Reserve space for a range, growing the file if it ends behind it; raises ENOSPC."""
 
     def truncate(self, fd: int, size: int) -> None: ...
-    def rename(self, old: Path, new: Path) -> None:
+    def rename(self, old: _Path, new: _Path) -> None:
         """Rename, replacing ``new``; durable once the directory is synced."""
 
-    def unlink(self, path: Path) -> None: ...
-    def make_directory(self, path: Path) -> None: ...
-    def sync_directory(self, path: Path) -> None:
+    def unlink(self, path: _Path) -> None: ...
+    def make_directory(self, path: _Path) -> None: ...
+    def sync_directory(self, path: _Path) -> None:
         """Make the names in a directory durable: files created, renamed and unlinked in it."""
 
     def lock(self, fd: int) -> None:
@@ -43,11 +46,11 @@ class Disk:
     def random(self) -> int:
         """64 random bits."""
 
-    def list_directory(self, path: Path) -> list[str]:
+    def list_directory(self, path: _Path) -> list[str]:
         """The names in a directory, sorted."""
 
-    def exists(self, path: Path) -> bool: ...
+    def exists(self, path: _Path) -> bool: ...
 
 @final
 class PosixDisk(Disk):
-    def __init__(self) -> None: ...
+    def __new__(cls) -> Self: ...

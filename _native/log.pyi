@@ -1,7 +1,7 @@
 from array import array
 from collections.abc import Callable
 from os import PathLike
-from typing import TypeAlias, final
+from typing import Self, TypeAlias, final
 
 from .disk import Disk
 from .record import RecordBatch
@@ -9,7 +9,7 @@ from .tail import Tail
 from .wal_types import Checkpoint, Recovery
 
 # (lsn, kind, flags, stream_id, base, meta, data_size, damaged) -> where the data belongs
-Sink: TypeAlias = Callable[[int, int, int, int, int, bytes, int, bool], Tail | None]
+_Sink: TypeAlias = Callable[[int, int, int, int, int, bytes, int, bool], Tail | None]
 
 @final
 class Log:
@@ -28,8 +28,8 @@ class Log:
     Raises: ValueError for sizes that do not fit each other.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         disk: Disk,
         directory: str | PathLike[str],
         store_id: bytes,
@@ -39,7 +39,7 @@ class Log:
         slab_size: int,
         backlog_size_max: int,
         idle_watermark_delay: float,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def directory(self) -> str: ...
     @property
@@ -48,12 +48,13 @@ class Log:
 
     @staticmethod
     def record_size(meta_size: int, data_size: int, message_count: int = 1) -> int: ...
-    def recover(self, checkpoint: Checkpoint | None, sink: Sink) -> Recovery:
+    def recover(self, checkpoint: Checkpoint | None, sink: _Sink) -> Recovery:
         """Replay what lies behind ``checkpoint`` (None: all) and open the log. Comes once.
 
-        ``sink`` gets every record in LSN order and returns the tail that its data belongs to.
-        A damaged record comes with ``damaged`` True and no meta: its header is right, so the
-        damage is its stream's alone. With ``Recovery.damage`` nothing was changed on disk, and
+        ``sink`` gets every record in LSN order and returns the tail that its data belongs to,
+        or None. A damaged record comes with ``damaged`` True and no meta: its header is right,
+        so the damage is its stream's alone, and later data of that stream no longer joins on:
+        the sink must return None for it. With ``Recovery.damage`` nothing was changed on disk, and
         the log stays closed (``failure`` is set). An exception of ``sink`` ends the recovery
         before anything was changed, and the log stays closed.
 
@@ -88,7 +89,8 @@ class Log:
     def wait(self, lsn: int, timeout: float | None = None) -> bool:
         """Block, without the GIL, until ``lsn`` is durable; False after ``timeout`` seconds.
 
-        Raises: LogFailed. A signal handler may raise; the record stays staged.
+        Raises: LogFailed; ValueError if the log is closed meanwhile. A signal handler may
+        raise, too; the record stays staged.
         """
 
     def commit_step(self, *, idle: bool = False) -> bool:

@@ -21,7 +21,6 @@ import os
 
 from .committer cimport (
     COMMIT_FRAME_SIZE_MAX,
-    SPARE_BUSY,
     SPARE_NONE,
     SPARE_READY,
     WAKE_FDS_MAX,
@@ -62,6 +61,8 @@ cdef enum:
     WAIT_SLICE = 250000000          # ns: how often a waiting main thread looks for signals
 
 
+# no_gc_clear: the disk must still be there when __dealloc__ closes the file through it.
+@cython.no_gc_clear
 @cython.final
 cdef class Log:
     def __cinit__(
@@ -291,7 +292,7 @@ cdef class Log:
             with nogil:
                 outcome = committer_wait(&self.committer, lsn, slice_)
             if outcome < 0:
-                raise LogFailed(*self.failure)
+                self.check_open()       # says why nothing will come any more
             if outcome > 0:
                 return True
             if left >= 0:
@@ -469,6 +470,10 @@ cdef class Log:
         if self.committer.running or self.committer.committing:
             raise RuntimeError("run() is still committing: stop() it and join its thread first")
         self.open = False
+        monitor_enter(&self.committer.monitor)
+        self.committer.closed = True
+        monitor_signal_durable(&self.committer.monitor)
+        monitor_leave(&self.committer.monitor)
         self.slabs = []
         self.current = None
         wal_close(&self.committer.writer)

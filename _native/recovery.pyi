@@ -1,5 +1,5 @@
-from .log import Log, Sink
+from .log import Log, _Sink
 from .wal_types import Checkpoint, Recovery
 
-def recover(log: Log, checkpoint: Checkpoint | None, sink: Sink) -> Recovery:
+def recover(log: Log, checkpoint: Checkpoint | None, sink: _Sink) -> Recovery:
     """See ``Log.recover``."""

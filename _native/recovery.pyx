@@ -6,8 +6,7 @@ rename; so a crash anywhere in here leaves a log that recovers to the same recor
 be removed before that file is durable.
 """
 from libc.errno cimport EIO
-from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 import os

@@ -3,7 +3,7 @@ from typing import Self, final
 
 from typing_extensions import Buffer
 
-from .disk import Data, Disk
+from .disk import Disk, _Data
 from .segment_types import SegmentInfo
 
 @final
@@ -21,7 +21,7 @@ class SegmentWriter:
         sync_slices: bool = False,
     ) -> Self: ...
     def add(
-        self, stream_id: int, base: int, data: Sequence[Data], ends: Buffer, row: bytes
+        self, stream_id: int, base: int, data: Sequence[_Data], ends: Buffer, row: bytes
     ) -> None:
         """Add one extent, in ascending order of (stream id, base)."""
 

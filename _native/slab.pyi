@@ -1,4 +1,5 @@
-from typing import final
+import sys
+from typing import Self, final
 
 @final
 class Slab:
@@ -7,9 +8,11 @@ class Slab:
     Raises: ValueError if ``capacity`` is 0, MemoryError.
     """
 
-    def __init__(self, capacity: int) -> None: ...
+    def __new__(cls, capacity: int) -> Self: ...
     def __len__(self) -> int: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
     @property
     def capacity(self) -> int: ...
     @property

@@ -1,5 +1,5 @@
 from array import array
-from typing import final
+from typing import Self, final
 
 @final
 class Tail:
@@ -9,7 +9,7 @@ class Tail:
     is a ValueError, below its start a TailMoved.
     """
 
-    def __init__(self, start: int) -> None: ...
+    def __new__(cls, start: int) -> Self: ...
     @property
     def start(self) -> int: ...
     @property

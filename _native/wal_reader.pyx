@@ -5,6 +5,7 @@ what comes after it, in this file and in others, and is for wal_walk to say. Not
 is trusted before its checksum and its bounds were checked.
 """
 cimport cython
+from libc.errno cimport EIO
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -13,7 +14,7 @@ import os
 
 from .checksum cimport xxh64_of
 from .disk cimport disk_read_all
-from .record cimport RECORD_HEADER_SIZE, RecordHeader
+from .record cimport RecordHeader
 from .wal_format cimport (
     FILE_FLAG_FILLED,
     FILE_KIND_RECOVERY,
@@ -52,10 +53,13 @@ cdef class WalFile:
         fd = disk.open(path, os.O_RDONLY)
         try:
             page = disk.pread(fd, WAL_PAGE_SIZE, 0)
-            size = disk.size(fd)
+            file.problem = file.judge(page, disk.size(fd), store_id)
+        except OSError as error:
+            if error.errno != EIO:
+                raise
+            file.problem = "header cannot be read"
         finally:
             disk.close(fd)
-        file.problem = file.judge(page, size, store_id)
         return file
 
     def judge(self, bytes page, uint64_t size, bytes store_id):
@@ -158,7 +162,7 @@ cdef class WalFile:
         cdef const FrameHeader *header
         cdef const uint8_t *record
         cdef uint64_t left, lsn
-        cdef uint32_t i
+        cdef uint32_t _
         cdef bint bodies_valid = True
         if position >= self.header.size:
             return FRAME_HEADER_BAD
@@ -171,7 +175,7 @@ cdef class WalFile:
             return FRAME_HEADER_BAD
         record = <const uint8_t *>header + FRAME_HEADER_SIZE
         left, lsn = header.size, header.first_lsn
-        for i in range(header.record_count):
+        for _ in range(header.record_count):
             if not record_header_valid(<const RecordHeader *>record, left, lsn):
                 return FRAME_RECORDS_BAD
             if not record_body_valid(<const RecordHeader *>record):

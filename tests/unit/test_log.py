@@ -334,6 +334,25 @@ def test_waiting_threads_learn_of_a_failure() -> None:
     assert len(caught) == 4
 
 
+def test_closing_ends_waits() -> None:
+    log, _, _ = open_log(new_disk())
+    lsn = log.stage(1, 1, 0, b"")
+    caught: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            log.wait(lsn, 10)
+        except ValueError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.02)
+    log.close()
+    thread.join(5)
+    assert "not open" in str(caught)
+
+
 def test_a_failed_roll_fails_the_log() -> None:
     target = new_disk()
     log, _, _ = open_log(target)

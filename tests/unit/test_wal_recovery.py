@@ -271,6 +271,13 @@ def test_an_unreadable_place_is_damage() -> None:
     assert "cannot be read" in recovery.damage[0].what
 
 
+def test_an_unreadable_header_is_damage() -> None:
+    target = written(3)
+    target.faults = {target.call_count + 3: errno.EIO}
+    recovery, _, _ = recover(target)
+    assert "cannot be read" in recovery.damage[0].what
+
+
 # -- files --------------------------------------------------------------------------------
 
 
