@@ -35,7 +35,9 @@ PATHS = ["/a", "/b", "/c", "/d"]
 paths = st.sampled_from(PATHS)
 ttls = st.sampled_from([None, None, TTL])
 types = st.sampled_from([JSON, BYTES])
-bodies = st.sampled_from([b"1", b"[22,333]", b'["x",[],{"k":"v"}]', b"[]", b'[[1,2],"long text"]'])
+bodies = st.sampled_from(
+    [b"1", b"no JSON", b"[22,333]", b'["x",[],{"k":"v"}]', b"[]", b'[[1,2],"long text"]']
+)
 seqs = st.sampled_from([None, None, "1", "2", "3", "a"])
 producers = st.tuples(st.sampled_from("pq"), st.integers(0, 2), st.integers(0, 3))
 maybe_producers = st.none() | producers

@@ -14,6 +14,7 @@ from durastream.protocol.errors import (
     ForkSourceGone,
     ForkSourceNotFound,
     InvalidForkOffset,
+    InvalidJson,
     InvalidOffset,
     SequenceConflict,
     StreamClosed,
@@ -62,7 +63,10 @@ class ModelStream:
     def messages_of(self, data: bytes) -> list[bytes]:
         if self.content_type != JSON:
             return [data]
-        value = json.loads(data)
+        try:
+            value = json.loads(data)
+        except ValueError:
+            raise InvalidJson from None
         values = value if isinstance(value, list) else [value]
         return [json.dumps(v, separators=(",", ":")).encode() + b"," for v in values]
 
