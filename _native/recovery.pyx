@@ -46,9 +46,6 @@ from .wal_writer cimport (
 
 from .wal_types import Damage, Recovery
 
-cdef enum:
-    LSN_JUMP = 1 << 24      # LSNs that may have been given out before an unclean end
-
 
 def recover(Log log not None, checkpoint, sink):
     """See ``Log.recover``."""
