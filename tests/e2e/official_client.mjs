@@ -79,6 +79,16 @@ const scenarios = {
   sseBinary: () => follow("sse", "application/octet-stream", encodeBytes, collectBytes),
   longPollBinary: () => follow("long-poll", "application/octet-stream", encodeBytes, collectBytes),
 
+  async manyChunks() {
+    const handle = await DurableStream.create({ url, contentType: "application/octet-stream" })
+    const sent = Array.from({ length: 12 }, (_, n) => new Uint8Array(1_000_000).fill(n + 1))
+    for (const part of sent) await handle.append(part)
+    // Not `live: false`: with that the client stops after one answer, at the tail or not.
+    const response = await handle.stream({ live: "long-poll" })
+    assert.deepEqual(Buffer.from(await response.body()), Buffer.concat(sent))
+    assert.equal(response.upToDate, true)
+  },
+
   async closing() {
     const handle = await DurableStream.create({ url, contentType: "text/plain", body: "one" })
     const { finalOffset } = await handle.close({ body: ", last" })

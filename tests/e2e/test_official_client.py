@@ -40,4 +40,4 @@ def test_scenario(base_url, scenario):
 
 
 def test_the_script_was_understood():
-    assert len(SCENARIOS) == 12
+    assert len(SCENARIOS) == 13
