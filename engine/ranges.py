@@ -18,9 +18,12 @@ from .._native.errors import TailMoved
 from .._native.segment import Segment
 from .._native.tail import Tail
 from ..protocol.headers import is_json
+from ..protocol.offset import format_offset
 from ..protocol.results import Bytes
 from ..protocol.state import StreamState
+from .errors import StreamQuarantined
 from .options import READ_SIZE_MAX
+from .records import QuarantineMeta
 
 BOUNDARY_APPEND = 2  # what ``boundary`` returns for the end of an append
 BOUNDARY_MESSAGE = 1
@@ -47,7 +50,7 @@ class View:
     state: StreamState
     spans: Sequence[Span]  # root first, without gaps, from 0 to the visible tail
     segments: Sequence[Segment]  # newest first
-    quarantined_at: int | None = None  # nothing behind it is served
+    quarantine: QuarantineMeta | None = None  # nothing behind its position is served
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class Reader(Protocol):
 
     def append_ends(self, start: int, end: int) -> Sequence[int]: ...
 
-    def read(self, start: int, end: int) -> list[Bytes]: ...
+    def read(self, start: int, end: int) -> Sequence[Bytes]: ...
 
 
 class ExtentReader:
@@ -131,7 +134,9 @@ class RangeReader:
 
         In an append longer than a chunk they were also given cuts, see ``Reader.chunk_end``.
         """
-        spans = self._view.spans
+        spans, quarantine = self._view.spans, self._view.quarantine
+        if quarantine is not None and position >= quarantine.position:
+            return True  # ``read`` says what is wrong behind it
         if position == 0 or any(position == span.end for span in spans if span.end):
             return True
         region = self._region(position)
@@ -139,9 +144,10 @@ class RangeReader:
         boundary = BOUNDARY_APPEND if position == region.start else reader.boundary(position)
         if boundary == BOUNDARY_APPEND:
             return True
-        begin, end = reader.append_start(position), self._append_end(position)
-        if end is None or end - begin <= READ_SIZE_MAX:
-            return False
+        begin = reader.append_start(position)
+        ends = reader.append_ends(position, min(region.end, begin + READ_SIZE_MAX))
+        if len(ends) or region.end - begin <= READ_SIZE_MAX:
+            return False  # the append is no longer than a chunk
         if is_json(self._view.state.content_type):
             return boundary == BOUNDARY_MESSAGE
         return (position - begin) % READ_SIZE_MAX == 0
@@ -156,21 +162,18 @@ class RangeReader:
             return region.end  # a fork's base cuts this append
         return None if end < 0 or end > region.end else end
 
-    def _append_end(self, start: int) -> int | None:
-        """End of the append that holds the byte at ``start``."""
-        if start >= self._view.state.tail:
-            return None
-        region = self._region(start)
-        ends = region.reader.append_ends(start, region.end)
-        return ends[0] if len(ends) else region.end
-
     # -- bytes -------------------------------------------------------------------------------
 
     def read(self, start: int, size_max: int, *, whole_messages: bool) -> Chunk:
-        """At most max(``size_max``, one message) bytes from ``start`` on."""
-        limit = self._view.state.tail
-        if self._view.quarantined_at is not None:
-            limit = min(limit, max(start, self._view.quarantined_at))
+        """At most max(``size_max``, one message) bytes from ``start`` on.
+
+        Raises: StreamQuarantined, NeedsDisk, TailMoved, SegmentDamaged.
+        """
+        limit, quarantine = self._view.state.tail, self._view.quarantine
+        if quarantine is not None:
+            if start >= quarantine.position:
+                raise quarantined(self._view.state, quarantine)
+            limit = min(limit, quarantine.position)
         chunk = Chunk(start, start, [], [])
         while chunk.end < limit and chunk.end - start < size_max:
             if not self._extend(chunk, limit, size_max - (chunk.end - start), whole_messages):
@@ -182,12 +185,15 @@ class RangeReader:
         stop = min(limit, region.end)
         reader, start = region.reader, chunk.end
         end = reader.chunk_end(start, stop, room, whole_messages)
-        if end < stop and reader.boundary(end) != BOUNDARY_APPEND:
+        if end - start > room or (end < stop and reader.boundary(end) != BOUNDARY_APPEND):
             if chunk.buffers:
                 return False  # the next append does not fit, and a cut belongs into its own chunk
-            end = reader.chunk_end(start, stop, READ_SIZE_MAX, whole_messages)
+            if room < READ_SIZE_MAX:
+                end = _one_append(reader, start, stop, whole_messages)
         chunk.buffers += reader.read(start, end)
         chunk.append_ends += reader.append_ends(start, end)
+        if end == region.end and chunk.append_ends[-1:] != [end]:
+            chunk.append_ends.append(end)  # a fork's base cuts this append
         chunk.end = end
         return True
 
@@ -206,3 +212,15 @@ class RangeReader:
                 start, end = max(span.start, extent.base), min(span.end, extent.end)
                 return Region(ExtentReader(segment, index), start, end)
         raise TailMoved
+
+
+def quarantined(state: StreamState, quarantine: QuarantineMeta) -> StreamQuarantined:
+    """The error for whoever wants to write, or to read behind the damage (I6)."""
+    offset = format_offset(quarantine.position)
+    return StreamQuarantined(f"{state.path}, from offset {offset} on", quarantine.where)
+
+
+def _one_append(reader: Reader, start: int, stop: int, whole_messages: bool) -> int:
+    """The end of the append at ``start``, though it is larger than asked for; or of its cut."""
+    ends = reader.append_ends(start, min(stop, start + READ_SIZE_MAX))
+    return ends[0] if len(ends) else reader.chunk_end(start, stop, READ_SIZE_MAX, whole_messages)

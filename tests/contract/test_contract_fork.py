@@ -202,6 +202,13 @@ def test_a_sub_offset_of_an_empty_source_is_refused(store):
         store.create("/f", forked_from="/src", fork_offset=at(0), fork_sub_offset=1)
 
 
+def test_the_cut_append_and_the_first_own_one_are_two(json_source):
+    json_source.create("/f", forked_from="/src", fork_offset=at(0), fork_sub_offset=1)
+    json_source.append("/f", b"9")
+    messages = json_source.read("/f").messages
+    assert [(m.data, m.offset) for m in messages] == [(b"1,", at(2)), (b"9,", at(4))]
+
+
 def test_a_prefix_can_be_cut_again(store):
     store.create("/src", initial_data=b"abcdef")
     store.create("/f", forked_from="/src", fork_offset=at(0), fork_sub_offset=4)
