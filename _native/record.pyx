@@ -30,6 +30,15 @@ cdef class RecordBatch:
         self.count += 1
         return 0
 
+    def drop(self, uint64_t stream_id, uint64_t position):
+        """Leave out a stream's records from ``position`` on."""
+        cdef Py_ssize_t i, kept = 0
+        for i in range(self.count):
+            if self.refs[i].header.stream_id != stream_id or self.refs[i].header.base < position:
+                self.refs[kept] = self.refs[i]
+                kept += 1
+        self.count = kept
+
     @staticmethod
     def from_buffers(records):
         """A batch over whole records (bytes-like, one each), in LSN order."""

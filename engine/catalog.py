@@ -11,6 +11,7 @@ entry raises ``Cold``, whose ``load`` the caller runs without the lock, then tri
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -128,7 +129,7 @@ class Catalog:
     def __init__(
         self,
         rows: RowSource,
-        lock: _Lock,
+        lock: threading.Lock,
         access_slack: Callable[[Row], int],
     ) -> None:
         self._rows = rows
@@ -255,12 +256,6 @@ class Catalog:
             entry.used = False
             self.entries[stream_id] = entry
         self._evictions += 1
-
-
-class _Lock(Protocol):
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *exc: object) -> object: ...
 
 
 def has_unlogged_access(entry: Entry, state: StreamState) -> bool:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from .._native.disk import Disk, PosixDisk
-from .._native.errors import LogFailed, LogFull, TailMoved
+from .._native.errors import LogFailed, LogFull, RecordTooLarge, TailMoved
 from .._native.segment import Segment, SegmentDamaged
-from ..protocol.errors import StreamError, StreamNotFound
+from ..protocol.errors import StreamError, StreamNotFound, TooLarge
 from ..protocol.headers import is_json
 from ..protocol.offset import format_offset
 from ..protocol.read import is_end, is_up_to_date, resolve_offset
@@ -75,6 +75,7 @@ class FileEngine:
         options: FileStoreOptions,
         disk: Disk | None = None,
         clock: Callable[[], int] | None = None,
+        metadata_path: Path | None = None,
         threads: bool = True,
     ) -> None:
         self.path = path
@@ -88,7 +89,9 @@ class FileEngine:
         self._unusable: StorageError | None = None
         self.disk_is_full = False
         self.parked: set[Waiter] = set()
-        opened: Opened = open_store(path, self.disk, self.lock, limits, options, self.now)
+        opened: Opened = open_store(
+            path, metadata_path, self.disk, self.lock, limits, options, self.now
+        )
         self.directory = opened.directory
         self.metadata = opened.metadata
         self.log = opened.log
@@ -130,6 +133,8 @@ class FileEngine:
                 error = refusal
             except LogFull:
                 error = self._full()
+            except RecordTooLarge as excess:
+                error = TooLarge(f"{excess}; send it in several appends")
             except LogFailed:
                 error = self.failed()
         return Outcome(None, error, seen.lsn)
@@ -148,15 +153,24 @@ class FileEngine:
     def wait_durable(self, lsn: int) -> None:
         """Wait for an LSN, then make what is durable visible. Raises: StoreFailed."""
         if lsn > self.log.durable_lsn:
-            try:
-                if self._threads:
-                    self.log.wait(lsn)
-                while self.log.durable_lsn < lsn:
-                    self.log.commit_step()
-            except LogFailed as failure:
-                raise self.failed() from failure
+            if self._threads:
+                self._await_committer(lsn)
+            else:
+                self._commit(lsn)
         if lsn > self.projection.visible_lsn:
             self.publish()
+
+    def _await_committer(self, lsn: int) -> None:
+        try:
+            self.log.wait(lsn)
+        except LogFailed as failure:
+            raise self.failed() from failure
+
+    def _commit(self, lsn: int) -> None:
+        while self.log.durable_lsn < lsn:
+            if self.log.failure is not None:
+                raise self.failed()
+            self.log.commit_step()
 
     def publish(self) -> None:
         """Make visible what is durable, and wake the readers concerned."""
@@ -166,13 +180,12 @@ class FileEngine:
     # -- reading -----------------------------------------------------------------------------
 
     def view(self, seen: Seen, path: str) -> tuple[Entry, View]:
-        """A step: what is visible of a stream, and where its bytes are. Counts as access."""
+        """A step: what is visible of a stream, and where its bytes are."""
         entry, state = self.operations.readable(seen, path)
-        self.operations.touch(entry)
         return entry, self._view_of(entry, state)
 
     def reserved_view(self, path: str) -> View:
-        """The same of the reserved state; no access. Raises: StreamNotFound."""
+        """The same of the reserved state. Raises: StreamNotFound."""
 
         def step(seen: Seen) -> View:
             entry, state = self.operations.live(seen, path)
@@ -194,17 +207,19 @@ class FileEngine:
             spans.append(Span(source_id, base, below, source.tail))
             below, source_id = base, source.reserved.source_id
         spans.reverse()
-        quarantine = entry.quarantine
-        return View(state, spans, self.segments, quarantine.position if quarantine else None)
+        return View(state, spans, self.segments, entry.quarantine)
 
     def read_view(
-        self, view: View, offset: str | None, size_max: int, *, may_wait: bool
+        self, entry: Entry, view: View, offset: str | None, size_max: int, *, may_wait: bool
     ) -> ReadResult:
-        """One chunk of a view. Raises: NeedsDisk, TailMoved, Damaged and refusals."""
+        """One chunk of a view, an access. Raises: NeedsDisk, TailMoved, Damaged, refusals."""
         state = view.state
         reader = RangeReader(view, may_wait=may_wait)
         start = resolve_offset(state, offset, reader.is_boundary)
         chunk = reader.read(start, size_max, whole_messages=is_json(state.content_type))
+        if state.ttl_seconds is not None:
+            with self.lock:
+                self.operations.touch(entry)
         return ReadResult(
             offset=format_offset(start),
             next_offset=format_offset(chunk.end),
@@ -224,7 +239,7 @@ class FileEngine:
         for _ in range(_MOVES_MAX):
             entry, view = self.run(lambda seen: self.view(seen, path))
             try:
-                return self.read_view(view, offset, size_max, may_wait=True)
+                return self.read_view(entry, view, offset, size_max, may_wait=True)
             except TailMoved:
                 continue
             except SegmentDamaged as damage:
@@ -234,7 +249,9 @@ class FileEngine:
     def quarantine(self, entry: Entry, damage: SegmentDamaged) -> Damaged:
         """Close the damaged stream for writes; the error to raise for it."""
         where = f"{damage.path}, byte {damage.position}"
-        position = max(0, damage.stream_position)
+        position = damage.stream_position
+        if position is None:  # nobody can tell which of its bytes: none of its own is served
+            position = entry.origin.base
 
         def step(seen: Seen) -> None:
             self.operations.quarantine(seen, entry, position, where)
@@ -275,6 +292,15 @@ class FileEngine:
                 waiter.fire()
 
     # -- trouble -----------------------------------------------------------------------------
+
+    def set_disk_full(self, full: bool) -> None:
+        """Refuse writes while the log cannot grow, before one of them fails for good."""
+        with self.lock:
+            self.disk_is_full = full
+            if self.operations.write_refusal is None and full:
+                self.operations.write_refusal = self._full()
+            elif isinstance(self.operations.write_refusal, StoreFull) and not full:
+                self.operations.write_refusal = None
 
     def _full(self) -> StorageError:
         if self.disk_is_full:

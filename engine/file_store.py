@@ -49,6 +49,7 @@ class FileBackedStreamStore:
         limits: what is refused, section 17.
         options: performance, space and durability.
         disk: the disk seam; a simulated one in tests.
+        metadata_path: where LMDB lives if the disk is simulated.
         clock: Unix time in ms; a test's own, to move time.
         threads: False in simulators only: nothing runs by itself then.
 
@@ -62,6 +63,7 @@ class FileBackedStreamStore:
         limits: Limits | None = None,
         options: FileStoreOptions | None = None,
         disk: Disk | None = None,
+        metadata_path: Path | None = None,
         clock: Callable[[], int] | None = None,
         threads: bool = True,
     ) -> None:
@@ -71,6 +73,7 @@ class FileBackedStreamStore:
             limits=self.limits,
             options=options or FileStoreOptions(),
             disk=disk,
+            metadata_path=metadata_path,
             clock=clock,
             threads=threads,
         )
@@ -245,18 +248,16 @@ class FileBackedStreamStore:
 
     def list(self) -> Sequence[str]:
         engine = self._engine
-        now = engine.now()
         engine.run(lambda seen: None)  # refuses where nothing is served any more
-        flushed = engine.metadata.rows()
-        found = {row.state.path for row in flushed if row.state and _is_live(row.state, now)}
+        found = {row.state.stream_id: row.state for row in engine.metadata.rows() if row.state}
         with engine.lock:
-            for path, binding in engine.catalog.bindings.items():
-                state = binding.visible.visible if binding.visible is not None else None
-                if state is not None and _is_live(state, now):
-                    found.add(path)
+            for stream_id, entry in engine.catalog.entries.items():
+                if entry.visible is not None:
+                    found[stream_id] = entry.visible
                 else:
-                    found.discard(path)
-        return sorted(found)
+                    found.pop(stream_id, None)
+            now = engine.now()
+        return sorted(state.path for state in found.values() if _is_live(state, now))
 
     def cancel_all_waits(self) -> None:
         self._engine.cancel_parked()
@@ -272,9 +273,7 @@ class FileBackedStreamStore:
 
     def sweep(self) -> int:
         """Log the end of expired streams now; how many. The store does so by itself."""
-        ended = self._maintenance.sweep()
-        self._engine.wait_durable(self._engine.log.staged_lsn)
-        return ended
+        return self._maintenance.sweep()
 
     def close(self) -> None:
         if not self._engine.is_open:

@@ -253,14 +253,14 @@ class AsyncFileStore:
         while True:
             entry, view = await self._run(lambda seen: self._engine.view(seen, path))
             try:
-                return self._engine.read_view(view, offset, size_max, may_wait=False)
+                return self._engine.read_view(entry, view, offset, size_max, may_wait=False)
             except TailMoved:
                 continue
             except NeedsDisk:
                 pass
             try:
                 return await self._in_worker(
-                    lambda: self._engine.read_view(view, offset, size_max, may_wait=True)  # noqa: B023
+                    lambda: self._engine.read_view(entry, view, offset, size_max, may_wait=True)  # noqa: B023
                 )
             except TailMoved:
                 continue

@@ -100,6 +100,9 @@ def _write_segment(
 ) -> Segment:
     path = os.fspath(engine.directory.segment(number))
     batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
+    for row in rows:
+        if row.quarantine is not None:
+            batch.drop(row.stream_id, row.quarantine.position)
     encoded = [
         (
             row.stream_id,
@@ -147,7 +150,7 @@ def _forget(engine: FileEngine, row: Dirty) -> None:
     if row.state is None:
         del engine.catalog.entries[row.stream_id]
         return
-    entry.tail.drop_below(row.state.tail)
+    entry.tail.drop_below(min(row.state.tail, entry.tail.end))
     if len(entry.producers) > _PRODUCERS_CACHED_MAX and entry.lsn <= row.lsn:
         entry.producers.clear()
         entry.producers_complete = False

@@ -13,7 +13,6 @@ import time
 
 import lmdb
 
-from .._native.errors import LogFailed
 from ..protocol.errors import StreamError
 from .catalog import Cold
 from .file_engine import FileEngine
@@ -42,6 +41,7 @@ class Maintenance:
         self._swept_at = time.monotonic()
         self._retry_at = 0.0
         self._in_trouble = False
+        self._said_failed = False
 
     def start(self) -> None:
         self._thread.start()
@@ -60,20 +60,43 @@ class Maintenance:
 
     def step(self) -> None:
         """Look at everything once."""
+        if self._has_failed():
+            return
         now = time.monotonic()
         self._flush_if_due(now)
         if now - self._swept_at >= self._engine.options.sweep_interval:
             self._swept_at = now
             self.sweep()
         self._evict()
-        while not self._stop.is_set() and self._engine.log.prepare_spare_step():
-            pass
+        self._prepare_spare()
+
+    def _prepare_spare(self) -> None:
+        """Have the log's next file ready: a log that cannot roll has failed (I7)."""
+        try:
+            while not self._stop.is_set() and self._engine.log.prepare_spare_step():
+                pass
+        except OSError as error:
+            self._trouble("cannot prepare the log's next file", error)
+            if is_disk_full(error):
+                self._engine.set_disk_full(True)
+        else:
+            if self._engine.disk_is_full and not self._in_trouble:
+                self._engine.set_disk_full(False)
+
+    def _has_failed(self) -> bool:
+        """After a failed sync nothing may be written any more (I7)."""
+        failure = self._engine.log.failure
+        if failure is not None and not self._said_failed:
+            self._said_failed = True
+            logger.critical("%s", self._engine.failed())
+        return failure is not None
 
     # -- flush -------------------------------------------------------------------------------
 
     def _flush_if_due(self, now: float) -> None:
         options = self._engine.options
         due = self._engine.log.unflushed_size >= options.flush_size
+        due = due or self._engine.log.wal_size >= options.wal_size_max // 4
         due = due or (now - self._flushed_at >= options.flush_age)
         if due and now >= self._retry_at:
             self._flushed_at = now
@@ -83,19 +106,20 @@ class Maintenance:
         """Flush; trouble is logged once and tried again later. Whether it worked."""
         try:
             self.flush(clean=clean)
-        except LogFailed:
-            return False
         except (OSError, lmdb.Error) as error:
             self._retry_at = time.monotonic() + _RETRY_DELAY
             self._engine.disk_is_full = is_disk_full(error)
-            if not self._in_trouble:
-                logger.error("cannot flush, and keep trying: %s", error)
-            self._in_trouble = True
+            self._trouble("cannot flush, and keep trying", error)
             return False
         if self._in_trouble:
             logger.warning("flushing works again")
-        self._in_trouble = self._engine.disk_is_full = False
+        self._in_trouble = False
         return True
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        if not self._in_trouble:
+            logger.error("%s: %s", what, error)
+        self._in_trouble = True
 
     def flush(self, *, clean: bool = False) -> bool:
         """Flush now. Raises: OSError, lmdb.Error."""
@@ -113,6 +137,8 @@ class Maintenance:
         due.update(self._due_in_memory())
         for stream_id in sorted(due):
             ended += self._expire(stream_id)
+        if ended:
+            engine.wait_durable(engine.log.staged_lsn)  # and wake whoever waits at them
         return ended
 
     def _due_in_memory(self) -> list[int]:
@@ -120,7 +146,7 @@ class Maintenance:
         engine = self._engine
         with engine.lock:
             deadlines, now = engine.operations.deadlines, engine.now()
-            due = []
+            due: list[int] = []
             while deadlines and deadlines[0][0] <= now and len(due) < _EXPIRE_PER_STEP:
                 due.append(heapq.heappop(deadlines)[1])
         return due

@@ -30,9 +30,10 @@ from ..protocol.results import AppendResult, CloseResult, Stream
 from ..protocol.state import ProducerState, StreamState
 from .body import Body
 from .catalog import Binding, Catalog, Change, Entry
-from .errors import StorageError, StreamQuarantined
+from .errors import StorageError
 from .options import Limits
 from .projection import Projection
+from .ranges import quarantined
 from .records import (
     AppendMeta,
     CreateMeta,
@@ -103,8 +104,8 @@ class Operations:
         """
         binding = self._catalog.binding(path)
         if self._expires(binding.reserved):
-            self._current(seen, path)
-            return None
+            kept = self._current(seen, path).reserved  # for its forks only, if at all
+            return None if kept is None or kept.reserved is None else (kept, kept.reserved)
         entry = binding.visible
         if entry is None or entry.visible is None:
             return None
@@ -281,6 +282,8 @@ class Operations:
         if state is None or state.ttl_seconds is None or now <= state.last_accessed_at:
             return
         after = replace(state, last_accessed_at=now)
+        if entry.visible is not None:
+            entry.visible = replace(entry.visible, last_accessed_at=now)
         if now - entry.logged_at < touch_interval_ms(state.ttl_seconds):
             entry.reserved = after
             return
@@ -360,9 +363,8 @@ class Operations:
         self._change(lsn, entry, state)
 
     def _require_writable(self, entry: Entry) -> None:
-        found = entry.quarantine
-        if found is not None:
-            raise StreamQuarantined(entry.origin.path, f"{found.where}, offset {found.position}")
+        if entry.quarantine is not None:
+            raise quarantined(entry.origin, entry.quarantine)
 
     # -- the log -------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from msgspec.structs import replace
+
 from ..protocol.state import ProducerState, StreamState
 from .catalog import Change
 from .records import QuarantineMeta
@@ -50,7 +52,10 @@ class Projection:
 
     def apply(self, change: Change) -> None:
         entry, state = change.entry, change.state
-        before, entry.visible = entry.visible, state
+        before = entry.visible
+        if state is not None and before is not None:
+            state = _latest_access(before, state)
+        entry.visible = state
         dirty = self._dirty_row(entry.stream_id, entry.origin.path)
         dirty.state, dirty.lsn, dirty.quarantine = state, change.lsn, entry.quarantine
         if change.producer is not None:
@@ -84,6 +89,13 @@ class Projection:
         if found is None:
             found = self.dirty[stream_id] = Dirty(stream_id, path)
         return found
+
+
+def _latest_access(before: StreamState, state: StreamState) -> StreamState:
+    """Keep an access that came after the record was logged: it moved the deadline already."""
+    if before.last_accessed_at <= state.last_accessed_at:
+        return state
+    return replace(state, last_accessed_at=before.last_accessed_at)
 
 
 def _readers_care(before: StreamState | None, after: StreamState | None) -> bool:

@@ -98,6 +98,7 @@ _META: dict[Kind, Callable[[bytes], Meta]] = {
     Kind.QUARANTINE: msgspec.msgpack.Decoder(QuarantineMeta).decode,
 }
 
+
 def decode_meta(kind: int, meta: bytes) -> Meta:
     """The metadata of a record of this kind. Raises: ValueError for an unknown kind."""
     return _META[Kind(kind)](meta)

@@ -30,7 +30,7 @@ from .directory import DataDirectory, open_directory, open_error
 from .errors import Damaged, OpenError, ReadOnly, StorageError
 from .metadata import Checkpoint, Metadata
 from .operations import Operations, touch_interval_ms
-from .options import FileStoreOptions, Limits
+from .options import KIB, MIB, FileStoreOptions, Limits
 from .projection import Projection
 from .records import (
     AppendMeta,
@@ -43,6 +43,8 @@ from .records import (
 )
 
 logger = logging.getLogger("durastream.recovery")
+
+_META_SIZE_MAX = 32 * KIB  # of a record: paths, content type and names at their limits
 
 FIRST = Checkpoint(lsn=0, file_seq=0, position=0, next_stream_id=1, next_segment=1, clean=True)
 
@@ -64,18 +66,22 @@ class Opened:
 
 def open_store(
     path: Path,
+    metadata_path: Path | None,
     disk: Disk,
     lock: threading.Lock,
     limits: Limits,
     options: FileStoreOptions,
     now: Callable[[], int],
 ) -> Opened:
-    """Raises: OpenError and its subclasses, StoreFull, Damaged."""
+    """Open everything below ``path``; ``metadata_path`` is LMDB's if the disk is simulated.
+
+    Raises: OpenError and its subclasses, StoreFull, Damaged.
+    """
     directory = open_directory(disk, path)
     metadata: Metadata | None = None
     try:
         _make_folders(disk, directory, options)
-        metadata = Metadata(directory.metadata, map_size=options.lmdb_map_size)
+        metadata = Metadata(metadata_path or directory.metadata, map_size=options.lmdb_map_size)
         return _open(directory, metadata, disk, lock, limits, options, now)
     except OSError as error:
         _give_up(disk, directory, metadata)
@@ -116,7 +122,8 @@ def _open(
     options: FileStoreOptions,
     now: Callable[[], int],
 ) -> Opened:
-    checkpoint = metadata.checkpoint() or FIRST
+    written = metadata.checkpoint()
+    checkpoint = written or FIRST
     segments = _open_segments(directory, metadata, disk, checkpoint)
     log = Log(
         disk,
@@ -128,6 +135,7 @@ def _open(
         backlog_size_max=options.backlog_size_max,
         idle_watermark_delay=options.idle_watermark_delay,
     )
+    _require_room(log, limits)
     slack = AccessSlack(checkpoint)
     catalog = Catalog(metadata, lock, slack)
     projection = Projection()
@@ -135,9 +143,13 @@ def _open(
     operations.next_stream_id = checkpoint.next_stream_id
     replay = Replay(catalog, projection, operations)
     start = None
-    if checkpoint.lsn or checkpoint.position:
-        start = LogPosition(checkpoint.lsn, checkpoint.file_seq, checkpoint.position)
+    if written is not None:
+        start = LogPosition(written.lsn, written.file_seq, written.position)
     result = log.recover(start, replay.apply)
+    if written is None and not result.damage and not replay.record_count:
+        # From now on a log that is missing is known to be.
+        lsn, file_seq, position = log.durable_point()
+        metadata.commit(replace(FIRST, lsn=lsn, file_seq=file_seq, position=position), [])
     projection.visible_lsn = max(checkpoint.lsn, result.last_lsn)
     for torn in result.torn:
         logger.warning("torn tail of the log, never acknowledged, cut off and kept: %s", torn)
@@ -151,10 +163,20 @@ def _open(
         logger.error("%s", operations.write_refusal)
     elif replay.record_count:
         logger.info("replayed %d records of the log", replay.record_count)
-    slack.replayed_from = checkpoint.lsn
+    if replay.damaged_count and not read_only:
+        _keep_damaged_files(disk, directory)
     return Opened(
         directory, metadata, log, catalog, projection, operations, checkpoint, segments, read_only
     )
+
+
+def _require_room(log: Log, limits: Limits) -> None:
+    needed = log.record_size(_META_SIZE_MAX, limits.body_size_max)
+    if needed > log.record_size_max:
+        raise ValueError(
+            f"body_size_max {limits.body_size_max} does not fit into one file of the log: "
+            f"wal_file_size must be at least {needed - log.record_size_max} bytes larger"
+        )
 
 
 def _open_segments(
@@ -176,6 +198,24 @@ def _open_segments(
         if name.endswith(".seg") and name not in known:
             disk.unlink(directory.segments / name)  # its commit never came: the log has it all
     return tuple(segments)
+
+
+def _keep_damaged_files(disk: Disk, directory: DataDirectory) -> None:
+    """Copy the log before it is recycled: what is behind damage may still be wanted."""
+    for name in disk.list_directory(directory.wal):
+        if not name.endswith(".wal") or name == "spare.wal":
+            continue
+        source = disk.open(directory.wal / name, os.O_RDONLY)
+        kept = disk.open(directory.wal / f"damaged-{name}.bin", os.O_RDWR | os.O_CREAT)
+        try:
+            for position in range(0, disk.size(source), MIB):
+                disk.pwrite(kept, disk.pread(source, MIB, position), position)
+            disk.sync(kept)
+        finally:
+            disk.close(kept)
+            disk.close(source)
+    disk.sync_directory(directory.wal)
+    logger.error("%s: the log's files were copied to damaged-*.bin", directory.wal)
 
 
 class AccessSlack:
@@ -207,6 +247,7 @@ class Replay:
         self._projection = projection
         self._operations = operations
         self.record_count = 0
+        self.damaged_count = 0
 
     def apply(
         self,
@@ -222,6 +263,7 @@ class Replay:
         """Called for each record, in order; the tail that its data belongs to, if any."""
         self.record_count += 1
         if damaged:
+            self.damaged_count += 1
             self._quarantine(lsn, stream_id, base)
             return None
         decoded = decode_meta(kind, meta)
@@ -232,7 +274,7 @@ class Replay:
             return None
         if isinstance(decoded, AppendMeta):
             self._append(lsn, entry, entry.reserved, decoded, base, data_size)
-            return entry.tail
+            return None if entry.quarantine is not None else entry.tail
         if isinstance(decoded, TouchMeta):
             self._change(lsn, entry, _accessed(entry.reserved, decoded.accessed_at))
             entry.logged_at = decoded.accessed_at

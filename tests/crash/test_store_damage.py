@@ -1,0 +1,171 @@
+"""Damage to acknowledged bytes: named, confined to its stream, never served (I6)."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from durastream.engine.errors import Damaged, OpenError, ReadOnly, StorageError, StreamQuarantined
+from durastream.engine.file_store import FileBackedStreamStore
+from durastream.engine.options import MIB, FileStoreOptions, Limits
+
+OPTIONS = FileStoreOptions(
+    wal_file_size=2 * MIB,
+    wal_size_max=8 * MIB,
+    flush_age=3600.0,
+    sweep_interval=3600.0,
+    lmdb_map_size=64 * MIB,
+)
+MARK = b"the bytes that will be damaged"
+
+
+def open_store(folder: Path, **options):
+    return FileBackedStreamStore(
+        folder, limits=Limits(body_size_max=MIB // 2), options=replace(OPTIONS, **options)
+    )
+
+
+def crash(store):
+    """Leave as a killed process would: nothing is flushed, the lock is let go."""
+    store._maintenance.stop()
+    store._engine.log.stop()
+    store._engine._committer.join()
+    store._engine.release()
+    store._engine.refuse_everything(StorageError("crashed"))
+
+
+def flip(path: Path, needle: bytes, shift: int = 0) -> None:
+    raw = bytearray(path.read_bytes())
+    at = raw.index(needle) + shift
+    raw[at] ^= 0x40
+    path.write_bytes(raw)
+
+
+def log_file(folder: Path) -> Path:
+    return max((folder / "wal").glob("0*.wal"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A store whose log holds a good stream around the record to be damaged."""
+    store = open_store(tmp_path)
+    store.create("/good")
+    store.create("/bad", initial_data=b"before;")
+    store.append("/good", b"first;")
+    store.append("/bad", MARK)
+    store.append("/bad", b"after;")
+    store.append("/good", b"second;")
+    return store
+
+
+def check_quarantine(store, served=b"before;"):
+    assert bytes(store.read("/good")) == b"first;second;"
+    store.append("/good", b"third;")
+    result = store.read("/bad")
+    assert bytes(result) == served
+    assert not result.up_to_date
+    with pytest.raises(StreamQuarantined, match=r"/bad, from offset .*7 on: damaged at log record"):
+        store.read("/bad", result.next_offset)
+    with pytest.raises(StreamQuarantined, match="log record"):
+        store.append("/bad", b"x")
+    with pytest.raises(StreamQuarantined, match="log record"):
+        store.close_stream("/bad")
+
+
+def test_a_bad_record_body_costs_its_stream_alone(written, tmp_path):
+    crash(written)
+    flip(log_file(tmp_path), MARK)
+    store = open_store(tmp_path)
+    assert not store.read_only
+    check_quarantine(store)
+    assert list((tmp_path / "wal").glob("damaged-*.bin"))
+    store.flush()
+    store.append("/good", b"!")
+    crash(store)
+    store = open_store(tmp_path)  # the quarantine is in the row now
+    assert bytes(store.read("/bad")) == b"before;"
+    with pytest.raises(StreamQuarantined):
+        store.append("/bad", b"x")
+    assert bytes(store.read("/good")) == b"first;second;third;!"
+    store.close()
+
+
+def test_a_bad_record_header_opens_read_only_and_changes_nothing(written, tmp_path):
+    crash(written)
+    path = log_file(tmp_path)
+    flip(path, MARK, shift=-80)  # within the record's header, before its metadata
+    before = path.read_bytes()
+    store = open_store(tmp_path)
+    assert store.read_only
+    assert bytes(store.read("/good")) == b"first;"
+    for write in (
+        lambda: store.append("/good", b"x"),
+        lambda: store.create("/new"),
+        lambda: store.delete("/good"),
+    ):
+        with pytest.raises(ReadOnly, match="durastream repair"):
+            write()
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_bad_block_of_a_segment_is_named_and_costs_its_stream_alone(written, tmp_path):
+    written.flush()
+    written.append("/bad", b"unflushed;")
+    crash(written)
+    segment = next((tmp_path / "segments").glob("*.seg"))
+    flip(segment, MARK)
+    store = open_store(tmp_path)
+    with pytest.raises(Damaged, match=rf"/bad, offset .*: damaged at .*{segment.name}, byte"):
+        store.read("/bad")
+    with pytest.raises(StreamQuarantined, match=segment.name):
+        store.append("/bad", b"x")
+    assert bytes(store.read("/good")) == b"first;second;"
+    store.append("/good", b"third;")
+    store.close()
+    store = open_store(tmp_path)
+    with pytest.raises(StreamQuarantined):
+        store.append("/bad", b"x")
+    store.close()
+
+
+def test_a_segment_whose_index_is_damaged_is_refused_by_name(written, tmp_path):
+    written.close()
+    segment = next((tmp_path / "segments").glob("*.seg"))
+    raw = bytearray(segment.read_bytes())
+    raw[-20] ^= 1
+    segment.write_bytes(raw)
+    with pytest.raises(Damaged, match=segment.name):
+        open_store(tmp_path)
+
+
+def test_a_missing_segment_is_refused_by_name(written, tmp_path):
+    written.close()
+    segment = next((tmp_path / "segments").glob("*.seg"))
+    segment.unlink()
+    with pytest.raises(Damaged, match=segment.name):
+        open_store(tmp_path)
+
+
+def test_a_bad_row_costs_its_stream_alone(written, tmp_path):
+    written.flush()
+    written.close()
+    flip(tmp_path / "meta.lmdb" / "data.mdb", b"/bad\xb8")  # within the row, before its type
+    store = open_store(tmp_path)
+    with pytest.raises(Damaged, match=r"table streams.*meta\.lmdb"):
+        store.read("/bad")
+    assert bytes(store.read("/good")) == b"first;second;"
+    store.append("/good", b"x")
+    store.close()
+
+
+def test_a_log_file_that_is_gone_is_not_taken_for_an_empty_log(written, tmp_path):
+    crash(written)
+    os.unlink(log_file(tmp_path))
+    try:
+        store = open_store(tmp_path)
+    except (OpenError, Damaged):
+        return
+    assert store.read_only
+    store.close()
