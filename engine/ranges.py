@@ -145,8 +145,10 @@ class RangeReader:
         if boundary == BOUNDARY_APPEND:
             return True
         begin = reader.append_start(position)
-        ends = reader.append_ends(position, min(region.end, begin + READ_SIZE_MAX))
-        if len(ends) or region.end - begin <= READ_SIZE_MAX:
+        chunk_end = min(region.end, begin + READ_SIZE_MAX)
+        if position <= chunk_end and (
+            chunk_end == region.end or len(reader.append_ends(position, chunk_end))
+        ):
             return False  # the append is no longer than a chunk
         if is_json(self._view.state.content_type):
             return boundary == BOUNDARY_MESSAGE
