@@ -14,6 +14,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 PACKAGE = Path("src/durastream")
 BUILD = os.environ.get("DURASTREAM_BUILD", "release")
@@ -49,23 +50,31 @@ def extensions() -> list[Extension]:
     ]
 
 
-def modules() -> list[Extension]:
-    careful = BUILD != "release"
-    return cythonize(
-        extensions(),
-        quiet=True,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": careful,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": careful,
-            "linetrace": BUILD == "coverage",
-        },
-    )
+class BuildExtensions(build_ext):
+    """Translates to C just before compiling, so that an sdist needs and holds no C."""
+
+    def run(self) -> None:
+        careful = BUILD != "release"
+        translated = cythonize(
+            self.extensions,
+            nthreads=os.cpu_count() or 1,
+            quiet=True,
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": careful,
+                "wraparound": False,
+                "cdivision": True,
+                "initializedcheck": careful,
+                "linetrace": BUILD == "coverage",
+            },
+        )
+        for extension, source in zip(self.extensions, translated, strict=True):
+            extension.sources, extension.depends = source.sources, source.depends
+        super().run()
 
 
 setup(
-    ext_modules=[] if BUILD == "none" else modules(),
+    ext_modules=[] if BUILD == "none" else extensions(),
+    cmdclass={"build_ext": BuildExtensions},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )
