@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from ..protocol.offset import format_offset
 from ..protocol.read import is_end, is_up_to_date, resolve_offset
 from ..protocol.results import ReadResult
 from ..protocol.state import StreamState
+from .arguments import chunk_size
 from .catalog import Cold, Entry
 from .errors import (
     Damaged,
@@ -37,13 +39,17 @@ from .errors import (
     StoreFull,
 )
 from .operations import Seen
-from .options import READ_SIZE_MAX, FileStoreOptions, Limits
+from .options import FileStoreOptions, Limits
 from .ranges import RangeReader, Span, View
 from .recovery import Opened, open_store
 from .waiting import Waiter
 
 Result = TypeVar("Result")
 Step = Callable[[Seen], Result]
+
+# Seconds for which a write waits for the backlog to shrink before it is refused, and between
+# its attempts: a writer faster than the disk is slowed down first.
+BUSY_PATIENCE, BUSY_DELAY = 10.0, 0.02
 
 _MOVES_MAX = 1000  # a read that finds its bytes moved more often than this met a bug
 
@@ -57,6 +63,11 @@ class Outcome(Generic[Result]):
         self._value = value
         self._error = error
         self.lsn = lsn
+
+    @property
+    def is_busy(self) -> bool:
+        """Refused only because too much waits for the disk: worth another attempt."""
+        return isinstance(self._error, StoreBusy)
 
     def result(self) -> Result:
         if self._error is not None:
@@ -141,12 +152,16 @@ class FileEngine:
 
     def run(self, step: Step[Result]) -> Result:
         """Run a step, wait until its answer is true, return or raise it. Blocks."""
+        patience = time.monotonic() + BUSY_PATIENCE
         while True:
             try:
                 outcome = self.attempt(step)
-                break
             except Cold as cold:
                 cold.load()
+                continue
+            if not outcome.is_busy or not self._threads or time.monotonic() > patience:
+                break
+            time.sleep(BUSY_DELAY)  # a flush is under way
         self.wait_durable(outcome.lsn)
         return outcome.result()
 
@@ -235,7 +250,7 @@ class FileEngine:
 
     def read(self, path: str, offset: str | None, max_bytes: int | None) -> ReadResult:
         """Blocks where the bytes are in segments. Raises: Damaged and refusals."""
-        size_max = read_size(max_bytes)
+        size_max = chunk_size(max_bytes)
         for _ in range(_MOVES_MAX):
             entry, view = self.run(lambda seen: self.view(seen, path))
             try:
@@ -343,14 +358,6 @@ class FileEngine:
             segment.close()
         self.disk.close(self.directory.lock)
         _engines.discard(self)
-
-
-def read_size(max_bytes: int | None) -> int:
-    if max_bytes is None:
-        return READ_SIZE_MAX
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes: {max_bytes} is less than 1")
-    return min(max_bytes, READ_SIZE_MAX)
 
 
 _engines: weakref.WeakSet[FileEngine] = weakref.WeakSet()

@@ -28,10 +28,10 @@ from ..protocol.results import (
     StreamMessage,
     WaitResult,
 )
-from .arguments import producer_request
+from .arguments import chunk_size, producer_request
 from .catalog import Cold
 from .errors import StoreClosed
-from .file_engine import FileEngine, Step, read_size
+from .file_engine import BUSY_DELAY, BUSY_PATIENCE, FileEngine, Step
 from .ranges import NeedsDisk
 from .waiting import LoopWaiter
 from .wakeup import WakeUp
@@ -121,13 +121,17 @@ class AsyncFileStore:
                 waiters.close()
 
     async def _run(self, step: Step[Result]) -> Result:
-        engine = self._engine
+        engine, patience = self._engine, 0.0
         while True:
             try:
                 outcome = engine.attempt(step)
-                break
             except Cold as cold:
                 await self._in_worker(cold.load)
+                continue
+            if not outcome.is_busy or patience > BUSY_PATIENCE:
+                break
+            patience += BUSY_DELAY
+            await asyncio.sleep(BUSY_DELAY)  # a flush is under way
         if outcome.lsn > engine.projection.visible_lsn:
             await self._waiters().wait(outcome.lsn)
         return outcome.result()
@@ -249,7 +253,7 @@ class AsyncFileStore:
     async def read(
         self, path: str, offset: str | None = None, *, max_bytes: int | None = None
     ) -> ReadResult:
-        size_max = read_size(max_bytes)
+        size_max = chunk_size(max_bytes)
         while True:
             entry, view = await self._run(lambda seen: self._engine.view(seen, path))
             try:

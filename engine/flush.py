@@ -21,7 +21,7 @@ from .._native.wal_types import Checkpoint as LogPosition
 from .file_engine import FileEngine
 from .metadata import Checkpoint, SegmentEntry, StreamChange
 from .projection import Dirty
-from .records import Row, SegmentRow, encode
+from .records import QuarantineMeta, Row, encode, segment_row
 
 logger = logging.getLogger("durastream.flush")
 
@@ -65,27 +65,22 @@ def _write(
     clean: bool,
 ) -> tuple[Checkpoint, Segment | None]:
     before = engine.checkpoint
-    rows = [dirty[stream_id] for stream_id in sorted(dirty)]
+    changes = [_change(dirty[stream_id]) for stream_id in sorted(dirty)]
     segment = None
     entry = None
-    if rows:
+    if changes:
         number = before.next_segment
-        segment = _write_segment(engine, position, rows, number)
+        cuts = {row.stream_id: row.quarantine for row in dirty.values() if row.quarantine}
+        segment = _write_segment(engine, position, changes, cuts, number)
         entry = SegmentEntry(number, 0, before.lsn, position.lsn, segment.size)
     checkpoint = Checkpoint(
         position.lsn,
         position.file_sequence,
         position.position,
         next_stream_id,
-        before.next_segment + bool(rows),
+        before.next_segment + bool(changes),
         clean,
     )
-    changes = [
-        StreamChange(
-            row.stream_id, row.path, Row(row.state, row.lsn, row.quarantine), row.producers
-        )
-        for row in rows
-    ]
     try:
         engine.metadata.commit(checkpoint, changes, entry)
     except BaseException:
@@ -95,27 +90,28 @@ def _write(
     return checkpoint, segment
 
 
+def _change(row: Dirty) -> StreamChange:
+    encoded = encode(Row(row.state, row.lsn, row.quarantine))
+    return StreamChange(row.stream_id, row.path, row.state, encoded, row.producers)
+
+
 def _write_segment(
-    engine: FileEngine, position: LogPosition, rows: list[Dirty], number: int
+    engine: FileEngine,
+    position: LogPosition,
+    changes: list[StreamChange],
+    cuts: dict[int, QuarantineMeta],
+    number: int,
 ) -> Segment:
     path = os.fspath(engine.directory.segment(number))
     batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
-    for row in rows:
-        if row.quarantine is not None:
-            batch.drop(row.stream_id, row.quarantine.position)
-    encoded = [
-        (
-            row.stream_id,
-            encode(SegmentRow(Row(row.state, row.lsn, row.quarantine), row.producers)),
-        )
-        for row in rows
-    ]
+    for stream_id, quarantine in cuts.items():
+        batch.drop(stream_id, quarantine.position)
     write_segment(
         engine.disk,
         path,
         batch,
-        encoded,
-        {row.stream_id for row in rows if row.state is None},
+        [(change.stream_id, segment_row(change.row, change.producers)) for change in changes],
+        {change.stream_id for change in changes if change.state is None},
         store_id=engine.directory.store_id,
         number=number,
         after_lsn=engine.checkpoint.lsn,

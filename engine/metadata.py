@@ -11,10 +11,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 import msgspec
@@ -28,6 +27,7 @@ from .records import Row, decode_row, encode
 KEY_SIZE_MAX = 511  # LMDB's
 _PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
 _CHECKSUM_SIZE = 8
+_BATCH = 1000  # rows handed to LMDB in one call, so that other threads run in between
 _U64 = (1 << 64) - 1
 
 
@@ -67,13 +67,13 @@ class TableSum(msgspec.Struct, frozen=True, array_like=True):
     total: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StreamChange:
-    """A stream's row as of the checkpoint to be written; ``row.state`` None removes it."""
+class StreamChange(NamedTuple):
+    """A stream as of the checkpoint to be written; ``state`` None removes it."""
 
     stream_id: int
     path: str
-    row: Row
+    state: StreamState | None
+    row: bytes  # the encoded ``Row``
     producers: dict[str, ProducerState]
 
 
@@ -116,6 +116,21 @@ class Table:
         stored = value + checksum
         tally.replace(self.name, self._stored(txn, key), stored)
         txn.put(key, stored, db=self._db)
+
+    def get_many(self, txn: lmdb.Transaction, keys: list[bytes]) -> dict[bytes, bytes]:
+        """What is stored under the keys that are there, checksums included, not verified."""
+        with txn.cursor(self._db) as cursor:
+            return dict(cursor.getmulti(keys))
+
+    def put_many(
+        self, txn: lmdb.Transaction, items: list[tuple[bytes, bytes]], tally: Tally
+    ) -> None:
+        old = self.get_many(txn, [key for key, _ in items])
+        stored = [(key, value + self._checksum(key, value)) for key, value in items]
+        for key, new in stored:
+            tally.replace(self.name, old.get(key), new)
+        with txn.cursor(self._db) as cursor:
+            cursor.putmulti(stored)
 
     def delete(self, txn: lmdb.Transaction, key: bytes, tally: Tally) -> None:
         stored = self._stored(txn, key)
@@ -285,8 +300,8 @@ class Metadata:
         """
         tally = Tally(self._sums)
         with self._env.begin(write=True) as txn:
-            for change in changes:
-                self._write_stream(txn, change, tally)
+            for first in range(0, len(changes), _BATCH):
+                self._write_batch(txn, changes[first : first + _BATCH], tally)
             if segment is not None:
                 self._segments.put(txn, id_key(segment.number), encode(segment), tally)
             sums = tally.sums()
@@ -294,20 +309,28 @@ class Metadata:
             self._info.put(txn, b"sums", encode(sums), Tally({}))
         self._sums = sums
 
-    def _write_stream(self, txn: lmdb.Transaction, change: StreamChange, tally: Tally) -> None:
-        key, state = id_key(change.stream_id), change.row.state
-        old = self._row(txn, change.stream_id)
-        self._move_deadline(txn, key, old.state if old else None, state, tally)
-        if state is None:
-            self._remove_stream(txn, change, tally)
-            return
-        self._streams.put(txn, key, encode(change.row), tally)
-        if old is None:
-            row = encode(PathRow(change.stream_id, change.path))
-            self._paths.put(txn, name_key(change.path), row, tally)
-        for producer_id, producer in change.producers.items():
-            row = encode(ProducerRow(producer_id, producer))
-            self._producers.put(txn, key + name_key(producer_id), row, tally)
+    def _write_batch(
+        self, txn: lmdb.Transaction, changes: list[StreamChange], tally: Tally
+    ) -> None:
+        old = self._streams.get_many(txn, [id_key(change.stream_id) for change in changes])
+        rows, paths, producers = [], [], []
+        for change in changes:
+            key, state = id_key(change.stream_id), change.state
+            if state is None or deadline_ms(state) is not None:
+                self._move_deadline(txn, key, self._row(txn, change.stream_id), state, tally)
+            if state is None:
+                self._remove_stream(txn, change, tally)
+                continue
+            rows.append((key, change.row))
+            if key not in old:
+                bound = encode(PathRow(change.stream_id, change.path))
+                paths.append((name_key(change.path), bound))
+            for producer_id, producer in change.producers.items():
+                row = encode(ProducerRow(producer_id, producer))
+                producers.append((key + name_key(producer_id), row))
+        self._streams.put_many(txn, rows, tally)
+        self._paths.put_many(txn, paths, tally)
+        self._producers.put_many(txn, producers, tally)
 
     def _remove_stream(self, txn: lmdb.Transaction, change: StreamChange, tally: Tally) -> None:
         key = id_key(change.stream_id)
@@ -327,11 +350,11 @@ class Metadata:
         self,
         txn: lmdb.Transaction,
         key: bytes,
-        old: StreamState | None,
+        old: Row | None,
         new: StreamState | None,
         tally: Tally,
     ) -> None:
-        before = _deadline(old)
+        before = _deadline(old.state if old is not None else None)
         after = _deadline(new)
         if before == after:
             return

@@ -25,13 +25,13 @@ class Kind(IntEnum):
     QUARANTINE = 5  # QuarantineMeta
 
 
-class CreateMeta(msgspec.Struct, frozen=True, array_like=True):
+class CreateMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A new stream; for a fork, ``state.source_id`` also gains a reference."""
 
     state: StreamState
 
 
-class AppendMeta(msgspec.Struct, frozen=True, array_like=True):
+class AppendMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Data (the record's), producer, Stream-Seq and close: one atomic step (I3)."""
 
     accessed_at: int  # Unix ms
@@ -42,7 +42,7 @@ class AppendMeta(msgspec.Struct, frozen=True, array_like=True):
     producer_seq: int = 0
 
 
-class DeleteMeta(msgspec.Struct, frozen=True, array_like=True):
+class DeleteMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that one deletion or expiry does, the cascade included (section 14.6)."""
 
     at: int  # Unix ms
@@ -52,20 +52,20 @@ class DeleteMeta(msgspec.Struct, frozen=True, array_like=True):
     released: int | None = None  # the surviving source that lost one reference
 
 
-class TouchMeta(msgspec.Struct, frozen=True, array_like=True):
+class TouchMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An access that moved the deadline of a TTL (section 13)."""
 
     accessed_at: int  # Unix ms
 
 
-class QuarantineMeta(msgspec.Struct, frozen=True, array_like=True):
+class QuarantineMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Damage found in data already acknowledged (I6)."""
 
     position: int  # readable up to here
     where: str  # file and place of the damage
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A stream as of a checkpoint, in LMDB. ``state`` is None in a segment: it was removed."""
 
     state: StreamState | None
@@ -73,7 +73,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     quarantine: QuarantineMeta | None = None
 
 
-class SegmentRow(msgspec.Struct, frozen=True, array_like=True):
+class SegmentRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row as a segment keeps it: with the producers that changed since the last flush.
 
     From these alone ``repair`` can rebuild LMDB (I2).
@@ -97,6 +97,11 @@ _META: dict[Kind, Callable[[bytes], Meta]] = {
     Kind.TOUCH: msgspec.msgpack.Decoder(TouchMeta).decode,
     Kind.QUARANTINE: msgspec.msgpack.Decoder(QuarantineMeta).decode,
 }
+
+
+def segment_row(row: bytes, producers: dict[str, ProducerState]) -> bytes:
+    """An encoded ``SegmentRow`` around an encoded ``Row``."""
+    return b"\x92" + row + (encode(producers) if producers else b"\x80")
 
 
 def decode_meta(kind: int, meta: bytes) -> Meta:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import msgspec
 
 
-class ClosedBy(msgspec.Struct, frozen=True, array_like=True):
+class ClosedBy(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The producer tuple whose request closed the stream (section 5.2)."""
 
     producer_id: str
@@ -23,7 +23,7 @@ class ClosedBy(msgspec.Struct, frozen=True, array_like=True):
     seq: int
 
 
-class ProducerState(msgspec.Struct, frozen=True, array_like=True):
+class ProducerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last accepted (epoch, seq) of one producer on one stream (section 5)."""
 
     epoch: int
@@ -31,7 +31,7 @@ class ProducerState(msgspec.Struct, frozen=True, array_like=True):
     last_updated: int  # Unix time, ms
 
 
-class StreamState(msgspec.Struct, frozen=True, array_like=True):
+class StreamState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One incarnation of a stream. All times are Unix times in ms."""
 
     stream_id: int  # unique for ever in one store: a re-created path gets a new one

@@ -30,13 +30,13 @@ class StoreKind:
 
 # Files of the log are filled with zeroes when they are made: small ones make tests quick.
 SMALL_FILES = FileStoreOptions(
-    wal_file_size=8 * MIB, wal_size_max=32 * MIB, lmdb_map_size=1024 * MIB, reserve_size=0
+    wal_file_size=10 * MIB, wal_size_max=40 * MIB, lmdb_map_size=1024 * MIB, reserve_size=0
 )
 
 
 def open_file_store(path: Path, clock: Clock, limits: Limits) -> FileBackedStreamStore:
-    """A file store at ``path``; a body may have some 7 MiB, so that a file of its log holds it."""
-    limits = replace(limits, body_size_max=min(limits.body_size_max, 7 * MIB))
+    """A file store at ``path``; a body may have some 9 MiB, so that a file of its log holds it."""
+    limits = replace(limits, body_size_max=min(limits.body_size_max, 9 * MIB))
     return FileBackedStreamStore(path, limits=limits, options=SMALL_FILES, clock=clock)
 
 

@@ -24,6 +24,7 @@ from durastream.engine.records import (
     decode_row,
     decode_segment_row,
     encode,
+    segment_row,
 )
 from durastream.protocol.state import ClosedBy, ProducerState, StreamState
 
@@ -36,12 +37,12 @@ def state(stream_id=1, path="/v1/stream/a", **fields):
 
 
 def change(found, lsn=1, producers=None, path=None):
-    row = Row(found, lsn)
-    return StreamChange(found.stream_id, path or found.path, row, producers or {})
+    row = encode(Row(found, lsn))
+    return StreamChange(found.stream_id, path or found.path, found, row, producers or {})
 
 
 def removal(found, lsn=2):
-    return StreamChange(found.stream_id, found.path, Row(None, lsn), {})
+    return StreamChange(found.stream_id, found.path, None, encode(Row(None, lsn)), {})
 
 
 def checkpoint(lsn=1):
@@ -78,8 +79,10 @@ def test_structures_come_back():
     row = Row(full, 9)
     assert decode_row(encode(row)) == row
     assert decode_meta(Kind.CREATE, encode(CreateMeta(full))) == CreateMeta(full)
-    segment_row = SegmentRow(row, {"p": ProducerState(1, 2, 3)})
-    assert decode_segment_row(encode(segment_row)) == segment_row
+    for producers in ({}, {"p": ProducerState(1, 2, 3)}):
+        encoded = segment_row(encode(row), producers)
+        assert encoded == encode(SegmentRow(row, producers))
+        assert decode_segment_row(encoded) == SegmentRow(row, producers)
 
 
 def test_unknown_kind_is_refused():
