@@ -39,7 +39,6 @@ def flush(engine: FileEngine, *, clean: bool = False) -> bool:
     Raises: OSError, lmdb.Error; everything is as before then, but for unreferenced files.
     """
     with engine.lock:
-        engine.projection.advance(engine.log.durable_lsn)
         position = engine.log.durable_point()
         engine.projection.advance(position.lsn)
         dirty = engine.projection.take_dirty()
