@@ -37,7 +37,8 @@ class Answer:
 class HttpClient:
     """Requests to streams below the root; ``name`` is what follows it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, root: str = ROOT) -> None:
+        self._root = root
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS_MAX)
 
     def request(
@@ -52,7 +53,7 @@ class HttpClient:
 
         Raises: Disconnected.
         """
-        target = ROOT + name + (f"?{urlencode(query)}" if query else "")
+        target = self._root + name + (f"?{urlencode(query)}" if query else "")
         try:
             self._connection.request(method, target, body, dict(headers or {}))
             response = self._connection.getresponse()
