@@ -114,6 +114,15 @@ def test_documents_are_linked():
     assert tidy.unreachable(texts, "README.md") == set()
 
 
+def test_invariants_name_what_is_there():
+    tests = "".join(read(path) for path in PYTHON if path.startswith("tests/"))
+    for name in re.findall(r"`([\w./]+)`", read("docs/invariants.md")):
+        if name.startswith("test_"):
+            assert f"def {name}(" in tests, f"no test {name}"
+        elif "/" in name:
+            assert (ROOT / name).exists(), f"no {name}"
+
+
 def test_the_package_is_links():
     for package in PACKAGES:
         link = ROOT / "src" / "durastream" / package
