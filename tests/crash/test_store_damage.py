@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from durastream.engine.errors import Damaged, OpenError, ReadOnly, StorageError, StreamQuarantined
+from durastream.engine.errors import Damaged, OpenError, ReadOnly, StreamQuarantined
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, FileStoreOptions, Limits
+from support.stores import crash
 
 OPTIONS = FileStoreOptions(
     wal_file_size=2 * MIB,
@@ -24,15 +25,6 @@ def open_store(folder: Path, **options):
     return FileBackedStreamStore(
         folder, limits=Limits(body_size_max=MIB // 2), options=replace(OPTIONS, **options)
     )
-
-
-def crash(store):
-    """Leave as a killed process would: nothing is flushed, the lock is let go."""
-    store._maintenance.stop()
-    store._engine.log.stop()
-    store._engine._committer.join()
-    store._engine.release()
-    store._engine.refuse_everything(StorageError("crashed"))
 
 
 def flip(path: Path, needle: bytes, shift: int = 0) -> None:

@@ -129,7 +129,7 @@ class Workload:
         found = oracle.get(path)
         if found is None or found.soft_deleted or rng.random() < 0.05:
             return self._create(oracle, path)
-        kinds = [self._append] * 6 + [self._produce] * 5 + [self._close, self._delete]
+        kinds = [self._append] * 6 + [self._produce] * 5 + [self._close] + [self._delete] * 2
         kinds += [lambda *_: flush] * 2 + [lambda *_: prove]
         return rng.choice(kinds)(oracle, path)
 
@@ -140,7 +140,7 @@ class Workload:
     def _create(self, oracle: StreamStore, path: str) -> Step:
         rng, body = self._rng, self._body()
         source = rng.choice(PATHS)
-        if source != path and oracle.has(source) and rng.random() < 0.5:
+        if source != path and oracle.has(source) and rng.random() < 0.7:
             offsets = [message[1] for message in contents(oracle, source)]
             offset = rng.choice(offsets) if offsets and rng.random() < 0.7 else None
             return lambda store: store.create(

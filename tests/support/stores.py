@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from durastream.engine.errors import StoreClosed
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.options import MIB, FileStoreOptions, Limits
@@ -44,6 +45,16 @@ STORES: dict[str, StoreKind] = {
     "memory": StoreKind(lambda _, clock, limits: StreamStore(limits=limits, clock=clock), False),
     "file": StoreKind(open_file_store, True),
 }
+
+
+def crash(store: FileBackedStreamStore) -> None:
+    """Leave a store as a killed process does: nothing is flushed, the lock is let go."""
+    engine = store._engine
+    store._maintenance.stop()
+    engine.stop_committing()
+    engine.refuse_everything(StoreClosed("crashed"))
+    store.aio.release()
+    engine.release()
 
 
 class ManualClock:

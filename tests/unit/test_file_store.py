@@ -11,6 +11,7 @@ from durastream.engine.errors import DirectoryInUse, ForeignProcess, StoreClosed
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, READ_SIZE_MAX, FileStoreOptions, Limits
 from durastream.protocol.errors import InvalidOffset, StreamClosed, StreamNotFound
+from support.stores import crash
 
 SMALL = FileStoreOptions(
     wal_file_size=8 * MIB,
@@ -67,8 +68,18 @@ def contents(store, path):
 # -- reopening -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flushed", [False, True], ids=["from the log", "from a segment"])
-def test_everything_is_there_after_reopening(opener, flushed):
+def flush_and_crash(store):
+    store.flush()
+    crash(store)
+
+
+@pytest.fixture(params=[FileBackedStreamStore.close, crash, flush_and_crash])
+def leave(request):
+    """Ways to end a store, after which it must be found the same."""
+    return request.param
+
+
+def test_everything_is_there_after_reopening(opener, leave):
     store = opener()
     store.create(A, content_type=JSON, initial_data=b'[{"a":1},2]')
     store.append(A, b"3", producer_id="p", producer_epoch=1, producer_seq=0, seq="5")
@@ -76,9 +87,7 @@ def test_everything_is_there_after_reopening(opener, flushed):
     store.create("/v1/stream/fork", forked_from=A)
     store.append("/v1/stream/fork", b'"own"')
     before = [store.get(path) for path in store.list()]
-    if flushed:
-        assert store.flush()
-    store.close()
+    leave(store)
 
     store = opener()
     assert [store.get(path) for path in store.list()] == before
@@ -91,12 +100,12 @@ def test_everything_is_there_after_reopening(opener, flushed):
         store.append("/v1/stream/closed", b"y")
 
 
-def test_a_deleted_stream_stays_deleted_and_its_bytes_do_not_come_back(opener):
+def test_a_deleted_stream_stays_deleted_and_its_bytes_do_not_come_back(opener, leave):
     store = opener()
     store.create(A, initial_data=b"old")
     store.flush()
     store.delete(A)
-    store.close()
+    leave(store)
     store = opener()
     assert store.get(A) is None
     store.create(A)
@@ -121,11 +130,11 @@ def test_a_store_reopened_many_times_does_not_grow(opener, tmp_path):
     assert len(counts) == 1
 
 
-def test_stream_ids_are_never_used_again(opener):
+def test_stream_ids_are_never_used_again(opener, leave):
     store = opener()
     first = store.create(A).incarnation
     store.delete(A)
-    store.close()
+    leave(store)
     store = opener()
     assert store.create(A).incarnation > first
 
@@ -193,7 +202,7 @@ def test_views_outlive_the_stream_and_the_store(opener):
     assert bytes(unflushed) == bytes(flushed) == body
 
 
-def test_forks_read_through_flushed_and_deleted_sources(opener):
+def test_forks_read_through_flushed_and_deleted_sources(opener, leave):
     store = opener()
     store.create(A, content_type=JSON)
     ends = [store.append(A, b"[%d,%d]" % (n, n)).offset for n in range(10)]
@@ -206,14 +215,16 @@ def test_forks_read_through_flushed_and_deleted_sources(opener):
     store.delete("/f1")
     inherited = b"0,0,1,1,"
     assert contents(store, "/f2") == inherited
-    store.close()
+    leave(store)
     store = opener()
     assert contents(store, "/f2") == inherited
     assert store.get(A).soft_deleted
+    assert store.get(A).ref_count == store.get("/f1").ref_count == 1
     store.delete("/f2")
     assert store.get(A) is None
     assert store.get("/f1") is None
-    assert store.list() == []
+    leave(store)
+    assert opener().list() == []
 
 
 # -- memory ----------------------------------------------------------------------------------
