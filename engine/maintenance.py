@@ -18,6 +18,7 @@ from .catalog import Cold
 from .file_engine import FileEngine
 from .flush import flush, is_disk_full
 from .operations import Seen
+from .reserve import Reserve
 
 logger = logging.getLogger("durastream.maintenance")
 
@@ -40,10 +41,12 @@ class Maintenance:
         self._flushed_at = time.monotonic()
         self._swept_at = time.monotonic()
         self._retry_at = 0.0
+        self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
         self._in_trouble = False
         self._said_failed = False
 
     def start(self) -> None:
+        self._reserve.fill()
         self._thread.start()
 
     def stop(self) -> None:
@@ -105,7 +108,7 @@ class Maintenance:
     def try_flush(self, *, clean: bool = False) -> bool:
         """Flush; trouble is logged once and tried again later. Whether it worked."""
         try:
-            self.flush(clean=clean)
+            self._flush_with_reserve(clean)
         except (OSError, lmdb.Error) as error:
             self._retry_at = time.monotonic() + _RETRY_DELAY
             self._engine.disk_is_full = is_disk_full(error)
@@ -114,7 +117,17 @@ class Maintenance:
         if self._in_trouble:
             logger.warning("flushing works again")
         self._in_trouble = False
+        self._reserve.fill()
         return True
+
+    def _flush_with_reserve(self, clean: bool) -> None:
+        try:
+            self.flush(clean=clean)
+        except (OSError, lmdb.Error) as error:
+            if not is_disk_full(error) or not self._reserve.give_up():
+                raise
+            logger.warning("the disk is full: gave up %s", self._engine.directory.reserve)
+            self.flush(clean=clean)
 
     def _trouble(self, what: str, error: Exception) -> None:
         if not self._in_trouble:

@@ -1,0 +1,52 @@
+"""Space given up when the disk is full, so that flushes, and with them deletions, can finish.
+
+A file of real blocks, nothing else. It must never be given up for new data: writes are refused
+before it is (see ``maintenance``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from .._native.disk import Disk
+
+logger = logging.getLogger("durastream.reserve")
+
+
+class Reserve:
+    """DATA/reserve. ``size`` bytes; 0 for none. Not thread-safe."""
+
+    def __init__(self, disk: Disk, path: Path, size: int) -> None:
+        self._disk = disk
+        self._path = path
+        self._size = size
+        self._is_whole = False
+
+    def fill(self) -> bool:
+        """Have the space, or try again another time; whether it is there."""
+        if self._is_whole or not self._size:
+            return self._is_whole
+        try:
+            handle = self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                self._disk.allocate(handle, 0, self._size)
+            finally:
+                self._disk.close(handle)
+        except OSError as error:
+            logger.debug("no room for %s now: %s", self._path, error)
+            self.give_up()
+            return False
+        self._is_whole = True
+        return True
+
+    def give_up(self) -> bool:
+        """Free the space; False if there was none to free."""
+        self._is_whole = False
+        with suppress(OSError):
+            if self._disk.exists(self._path):
+                self._disk.unlink(self._path)
+                return True
+        return False
