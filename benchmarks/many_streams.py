@@ -42,7 +42,7 @@ class Row:
     append_rate: float
     start_after_kill: float  # seconds from exec to the first answer
     start_after_stop: float
-    memory_after_kill: int  # RSS in bytes, once it has answered
+    memory_after_kill: int  # anonymous memory in bytes, once it has answered
     memory_after_stop: int
     memory_after_reads: int  # of SAMPLE streams
     files: int
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1_000, 100_000])
     print(
         "| streams | creates/s | appends/s | first answer after SIGKILL, s | after SIGTERM, s "
-        "| RSS after SIGKILL, MB | after SIGTERM, MB | after 1,000 reads, MB | files | disk, MB |"
+        "| memory after SIGKILL, MB | after SIGTERM, MB | after 1,000 reads, MB | files | disk, MB |"
     )
     print("|--:" * 10 + "|")
     for streams in parser.parse_args().streams:
@@ -117,9 +117,9 @@ def check(port: int, streams: int) -> None:
 
 def memory(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
+    raise AssertionError("no RssAnon")
 
 
 # -- the load ------------------------------------------------------------------------------
