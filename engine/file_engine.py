@@ -12,9 +12,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -34,13 +35,12 @@ from .errors import (
     ForeignProcess,
     StorageError,
     StoreBusy,
-    StoreClosed,
     StoreFailed,
     StoreFull,
 )
 from .operations import Seen
 from .options import FileStoreOptions, Limits
-from .ranges import RangeReader, Span, View
+from .ranges import NeedsDisk, RangeReader, Span, View
 from .recovery import Opened, open_store
 from .waiting import Waiter
 
@@ -98,6 +98,8 @@ class FileEngine:
         self._threads = threads
         self.lock = threading.Lock()
         self._unusable: StorageError | None = None
+        self._users: list[int] = []  # threads that may be in LMDB or a segment right now
+        self._unused = threading.Condition(self.lock)
         self.disk_is_full = False
         self.parked: set[Waiter] = set()
         opened: Opened = open_store(
@@ -116,9 +118,16 @@ class FileEngine:
         self._committer = threading.Thread(
             target=self.log.run, name="durastream-committer", daemon=True
         )
-        if threads and not self.read_only:
-            self._committer.start()
         _engines.add(self)
+        if threads and not self.read_only:
+            self._start_committing()
+
+    def _start_committing(self) -> None:
+        try:
+            self._committer.start()
+        except BaseException:  # no more threads: another attempt must find the directory free
+            self.release()
+            raise
 
     # -- time --------------------------------------------------------------------------------
 
@@ -133,11 +142,11 @@ class FileEngine:
 
     def attempt(self, step: Step[Result]) -> Outcome[Result]:
         """Run a step under the lock. Raises: Cold; refusals are in the outcome."""
-        if self._unusable is not None:
-            raise self._unusable
+        self.require_usable()  # a forked child must not wait for the lock
         seen = Seen()
         error: Exception
         with self.lock:
+            self.require_usable()
             try:
                 return Outcome(step(seen), None, seen.lsn)
             except StreamError as refusal:
@@ -157,13 +166,18 @@ class FileEngine:
             try:
                 outcome = self.attempt(step)
             except Cold as cold:
-                cold.load()
+                self.load(cold)
                 continue
             if not outcome.is_busy or not self._threads or time.monotonic() > patience:
                 break
             time.sleep(BUSY_DELAY)  # a flush is under way
         self.wait_durable(outcome.lsn)
         return outcome.result()
+
+    def load(self, cold: Cold) -> None:
+        """Fetch what a step missed. Blocks. Raises: StoreClosed, Damaged."""
+        with self.using_files():
+            cold.load()
 
     def wait_durable(self, lsn: int) -> None:
         """Wait for an LSN, then make what is durable visible. Raises: StoreFailed."""
@@ -248,13 +262,20 @@ class FileEngine:
             start=start,
         )
 
+    def read_files(self, entry: Entry, view: View, offset: str | None, size_max: int) -> ReadResult:
+        """``read_view`` where the bytes are in segments. Blocks."""
+        with self.using_files():
+            return self.read_view(entry, view, offset, size_max, may_wait=True)
+
     def read(self, path: str, offset: str | None, max_bytes: int | None) -> ReadResult:
         """Blocks where the bytes are in segments. Raises: Damaged and refusals."""
         size_max = chunk_size(max_bytes)
         for _ in range(_MOVES_MAX):
             entry, view = self.run(lambda seen: self.view(seen, path))
             try:
-                return self.read_view(entry, view, offset, size_max, may_wait=True)
+                with suppress(NeedsDisk):
+                    return self.read_view(entry, view, offset, size_max, may_wait=False)
+                return self.read_files(entry, view, offset, size_max)
             except TailMoved:
                 continue
             except SegmentDamaged as damage:
@@ -335,12 +356,38 @@ class FileEngine:
     # -- closing -----------------------------------------------------------------------------
 
     def refuse_everything(self, error: StorageError) -> None:
-        """From now on every step raises ``error``."""
-        self._unusable = error
+        """From now on every step raises ``error``, and nothing more is staged."""
+        with self.lock:
+            self._unusable = error
+            self.operations.write_refusal = error  # accesses are staged outside of steps
 
     @property
     def is_open(self) -> bool:
         return self._unusable is None
+
+    @property
+    def is_foreign(self) -> bool:
+        """In a forked child of the process that opened it: any lock may be held for ever."""
+        return isinstance(self._unusable, ForeignProcess)
+
+    def require_usable(self) -> None:
+        """Raises: StoreClosed, ForeignProcess."""
+        if self._unusable is not None:
+            raise copy(self._unusable)  # one object would gather everybody's tracebacks
+
+    @contextmanager
+    def using_files(self) -> Iterator[None]:
+        """Keep rows and segments open for so long. Raises: StoreClosed, ForeignProcess."""
+        self.require_usable()
+        with self.lock:
+            self.require_usable()
+            self._users.append(threading.get_ident())
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._users.remove(threading.get_ident())
+                self._unused.notify_all()
 
     def stop_committing(self) -> None:
         """Commit what is staged, then nothing more."""
@@ -350,8 +397,11 @@ class FileEngine:
         self.publish()
 
     def release(self) -> None:
-        """Give up files, memory and lock; nothing is written."""
+        """Give up files, memory and lock, once nobody uses them; nothing is written."""
         self.workers.shutdown(wait=True)
+        with self.lock:
+            own = threading.get_ident()  # a signal handler may close what it interrupted
+            self._unused.wait_for(lambda: all(user == own for user in self._users))
         self.log.close()
         self.metadata.close()
         for segment in self.segments:
@@ -366,15 +416,12 @@ _engines: weakref.WeakSet[FileEngine] = weakref.WeakSet()
 def _refuse_in_child() -> None:
     # Nothing may be released: the lock and the descriptors are shared with the parent.
     for engine in list(_engines):
-        engine.refuse_everything(
-            ForeignProcess(
-                f"{engine.path}: opened before this process was forked; open the store after the "
-                "fork, in one process only"
-            )
+        # Without the lock: the thread that held it may be gone.
+        engine._unusable = ForeignProcess(
+            f"{engine.path}: opened before this process was forked; open the store after the "
+            "fork, in one process only"
         )
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_refuse_in_child)
-
-CLOSED = StoreClosed("the store is closed")

@@ -8,6 +8,7 @@ contract awaitable. One process at a time may open a directory. Which rule appli
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ from ..protocol.state import StreamState
 from .arguments import append_request, create_request, producer_request
 from .body import Body
 from .errors import StoreClosed
-from .file_engine import CLOSED, FileEngine
+from .file_engine import FileEngine
 from .file_store_aio import AsyncFileStore
 from .fork_boundaries import AskedBoundaries
 from .maintenance import Maintenance
@@ -79,8 +80,16 @@ class FileBackedStreamStore:
         )
         self._maintenance = Maintenance(self._engine)
         self._aio = AsyncFileStore(self, self._engine)
+        self._closing = threading.RLock()  # a signal handler may close in the midst of it
         if threads and not self._engine.read_only:
+            self._start_maintenance()
+
+    def _start_maintenance(self) -> None:
+        try:
             self._maintenance.start()
+        except BaseException:  # no more threads: another attempt must find the directory free
+            self.close()
+            raise
 
     @property
     def path(self) -> Path:
@@ -249,7 +258,8 @@ class FileBackedStreamStore:
     def list(self) -> Sequence[str]:
         engine = self._engine
         engine.run(lambda seen: None)  # refuses where nothing is served any more
-        found = {row.state.stream_id: row.state for row in engine.metadata.rows() if row.state}
+        with engine.using_files():
+            found = {row.state.stream_id: row.state for row in engine.metadata.rows() if row.state}
         with engine.lock:
             for stream_id, entry in engine.catalog.entries.items():
                 if entry.visible is not None:
@@ -267,25 +277,35 @@ class FileBackedStreamStore:
     def flush(self) -> bool:
         """Move what is durable from the log into a segment now; False if there was nothing.
 
-        Never needed for durability. Raises: OSError, lmdb.Error.
+        Never needed for durability. Raises: OSError, lmdb.Error, StoreClosed, StoreFailed.
         """
-        return self._maintenance.flush()
+        with self._engine.using_files():
+            return self._maintenance.flush()
 
     def sweep(self) -> int:
         """Log the end of expired streams now; how many. The store does so by itself."""
-        return self._maintenance.sweep()
+        with self._engine.using_files():
+            return self._maintenance.sweep()
 
     def close(self) -> None:
-        if not self._engine.is_open:
+        if self._engine.is_foreign:
             return
-        self._engine.cancel_parked()
-        self._engine.refuse_everything(CLOSED)
-        self._maintenance.stop()
-        self._engine.stop_committing()
-        if not self._engine.read_only and self._engine.log.failure is None:
-            self._maintenance.try_flush(clean=True)
-        self._aio.release()
-        self._engine.release()
+        with self._closing:
+            if self._engine.is_open:
+                self._close()
+
+    def _close(self) -> None:
+        engine = self._engine
+        engine.refuse_everything(StoreClosed("the store is closed"))
+        engine.cancel_parked()
+        try:
+            self._maintenance.stop()
+            engine.stop_committing()
+            if not engine.read_only and engine.log.failure is None:
+                self._maintenance.try_flush(clean=True)
+        finally:
+            self._aio.release()
+            engine.release()
 
     def __enter__(self) -> FileBackedStreamStore:
         return self

@@ -14,6 +14,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from .._native.errors import TailMoved
@@ -30,7 +31,7 @@ from ..protocol.results import (
 )
 from .arguments import chunk_size, producer_request
 from .catalog import Cold
-from .errors import StoreClosed
+from .errors import StorageError, StoreClosed
 from .file_engine import BUSY_DELAY, BUSY_PATIENCE, FileEngine, Step
 from .ranges import NeedsDisk
 from .waiting import LoopWaiter
@@ -51,8 +52,12 @@ class CommitWaiters:
         self._wakeup = WakeUp()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        try:
+            engine.log.add_wake_fd(self._wakeup.write_fd)
+        except ValueError:
+            self._wakeup.close()
+            raise
         loop.add_reader(self._wakeup.read_fd, self._on_commit)
-        engine.log.add_wake_fd(self._wakeup.write_fd)
 
     async def wait(self, lsn: int) -> None:
         """Return once ``lsn`` is durable and visible. Raises: StoreFailed."""
@@ -68,6 +73,11 @@ class CommitWaiters:
 
     def _on_commit(self) -> None:
         self._wakeup.drain()
+        self._answer()
+        if self._engine.log.failure is not None:
+            self._fail(self._engine.failed)
+
+    def _answer(self) -> None:
         engine, waiting = self._engine, self._waiting
         engine.publish()
         durable = engine.projection.visible_lsn
@@ -75,20 +85,23 @@ class CommitWaiters:
             future = heapq.heappop(waiting)[2]
             if not future.done():
                 future.set_result(None)
-        if engine.log.failure is not None:
-            self._fail()
 
-    def _fail(self) -> None:
+    def _fail(self, error: Callable[[], StorageError]) -> None:
         waiting, self._waiting = self._waiting, []
         for _, _, future in waiting:
             if not future.done():
-                future.set_exception(self._engine.failed())
+                future.set_exception(error())
 
     def close(self) -> None:
-        """Let go of the descriptor; on the loop's thread, or when the loop is closed."""
+        """Answer whoever waits, and let go of the descriptor.
+
+        On the loop's thread, or when the loop is closed; the committer has ended.
+        """
         self._engine.log.remove_wake_fd(self._wakeup.write_fd)
         if not self._loop.is_closed():
             self._loop.remove_reader(self._wakeup.read_fd)
+            self._answer()  # the last commit's wake-up may not have been seen yet
+            self._fail(self._engine.failed if self._engine.log.failure else _closed)
         self._wakeup.close()
 
 
@@ -102,6 +115,7 @@ class AsyncFileStore:
             weakref.WeakKeyDictionary()
         )
         self._lock = threading.Lock()
+        self._released = False
 
     # -- running steps -----------------------------------------------------------------------
 
@@ -110,6 +124,8 @@ class AsyncFileStore:
         found = self._commits.get(loop)
         if found is None:
             with self._lock:
+                if self._released:
+                    raise _closed()
                 self._drop_closed_loops()
                 found = self._commits[loop] = CommitWaiters(self._engine, loop)
         return found
@@ -126,7 +142,7 @@ class AsyncFileStore:
             try:
                 outcome = engine.attempt(step)
             except Cold as cold:
-                await self._in_worker(cold.load)
+                await self._in_worker(partial(engine.load, cold))
                 continue
             if not outcome.is_busy or patience > BUSY_PATIENCE:
                 break
@@ -137,7 +153,12 @@ class AsyncFileStore:
         return outcome.result()
 
     async def _in_worker(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._engine.workers, work)
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._engine.workers, work)
+        except RuntimeError:
+            self._engine.require_usable()  # the workers ended with the store
+            raise
+        return await future
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -264,7 +285,7 @@ class AsyncFileStore:
                 pass
             try:
                 return await self._in_worker(
-                    lambda: self._engine.read_view(entry, view, offset, size_max, may_wait=True)  # noqa: B023
+                    lambda: self._engine.read_files(entry, view, offset, size_max)  # noqa: B023
                 )
             except TailMoved:
                 continue
@@ -315,12 +336,19 @@ class AsyncFileStore:
 
     def release(self) -> None:
         """Let go of every loop; the store is being closed, by any thread."""
-        for loop, waiters in list(self._commits.items()):
+        with self._lock:
+            self._released = True
+            commits = list(self._commits.items())
+            self._commits.clear()
+        for loop, waiters in commits:
             if loop.is_closed() or loop is _running_loop():
                 waiters.close()
             else:
                 _close_on(loop, waiters)
-        self._commits.clear()
+
+
+def _closed() -> StoreClosed:
+    return StoreClosed("the store is closed")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

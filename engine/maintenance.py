@@ -15,6 +15,7 @@ import lmdb
 
 from ..protocol.errors import StreamError
 from .catalog import Cold
+from .errors import StorageError
 from .file_engine import FileEngine
 from .flush import flush, is_disk_full
 from .operations import Seen
@@ -109,7 +110,7 @@ class Maintenance:
         """Flush; trouble is logged once and tried again later. Whether it worked."""
         try:
             self._flush_with_reserve(clean)
-        except (OSError, lmdb.Error) as error:
+        except (OSError, lmdb.Error, StorageError) as error:
             self._retry_at = time.monotonic() + _RETRY_DELAY
             self._engine.disk_is_full = is_disk_full(error)
             self._trouble("cannot flush, and keep trying", error)
@@ -135,7 +136,11 @@ class Maintenance:
         self._in_trouble = True
 
     def flush(self, *, clean: bool = False) -> bool:
-        """Flush now. Raises: OSError, lmdb.Error."""
+        """Flush now. Raises: OSError, lmdb.Error, StoreFailed."""
+        if self._engine.read_only:
+            return False  # what was replayed is not all that was acknowledged (I6)
+        if self._engine.log.failure is not None:
+            raise self._engine.failed()
         with self._flush_lock:
             return flush(self._engine, clean=clean)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from copy import copy
 
 from msgspec.structs import replace
 
@@ -386,7 +387,7 @@ class Operations:
         entry: Entry | None = None,
     ) -> int:
         if self.write_refusal is not None:
-            raise self.write_refusal
+            raise copy(self.write_refusal)  # one object would gather everybody's tracebacks
         has_data = payload is not None and payload.size > 0
         lsn = self._log.stage(
             kind,
