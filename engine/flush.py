@@ -10,6 +10,7 @@ again; the log still has everything.
 from __future__ import annotations
 
 import errno
+import heapq
 import logging
 import os
 
@@ -102,6 +103,7 @@ def _write_segment(
     number: int,
 ) -> Segment:
     path = os.fspath(engine.directory.segment(number))
+    _remove_leftover(engine, path, number)
     batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
     for stream_id, quarantine in cuts.items():
         batch.drop(stream_id, quarantine.position)
@@ -117,6 +119,14 @@ def _write_segment(
         upto_lsn=position.lsn,
     )
     return Segment(engine.disk, path, store_id=engine.directory.store_id, number=number)
+
+
+def _remove_leftover(engine: FileEngine, path: str, number: int) -> None:
+    """Free the name from a flush that failed between its segment and its commit."""
+    if not engine.disk.exists(path):
+        return
+    if all(entry.number != number for entry in engine.metadata.segments()):
+        engine.disk.unlink(path)
 
 
 def _finish(
@@ -135,6 +145,7 @@ def _finish(
         with engine.lock:
             for row in flushed[first : first + _TAILS_PER_STEP]:
                 _forget(engine, row)
+    _forget_deadlines(engine, position.lsn)
     engine.log.release(position)
 
 
@@ -149,6 +160,17 @@ def _forget(engine: FileEngine, row: Dirty) -> None:
     if len(entry.producers) > _PRODUCERS_CACHED_MAX and entry.lsn <= row.lsn:
         entry.producers.clear()
         entry.producers_complete = False
+
+
+def _forget_deadlines(engine: FileEngine, lsn: int) -> None:
+    """The sweeper finds what was flushed in its table: only newer streams need memory."""
+    operations, entries = engine.operations, engine.catalog.entries
+    with engine.lock:
+        deadlines, operations.deadlines = operations.deadlines, []
+    kept = [item for item in deadlines if item[1] in entries and entries[item[1]].lsn > lsn]
+    with engine.lock:
+        for item in kept:
+            heapq.heappush(operations.deadlines, item)
 
 
 def is_disk_full(error: BaseException) -> bool:

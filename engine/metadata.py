@@ -104,12 +104,19 @@ class Table:
 
     def scan(self, txn: lmdb.Transaction, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys and values from ``start`` on, in order of their keys, verified."""
+        for key, stored in self.scan_stored(txn, start):
+            yield key, self._open(key, stored)
+
+    def scan_stored(
+        self, txn: lmdb.Transaction, start: bytes = b""
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """``scan``, but with the checksums in the values, not verified."""
         with txn.cursor(self._db) as cursor:
             if cursor.set_range(start) if start else cursor.first():
                 for key, stored in cursor:
                     assert isinstance(key, bytes)
                     assert isinstance(stored, bytes)
-                    yield key, self._open(key, stored)
+                    yield key, stored
 
     def put(self, txn: lmdb.Transaction, key: bytes, value: bytes, tally: Tally) -> None:
         checksum = self._checksum(key, value)
@@ -120,7 +127,7 @@ class Table:
     def get_many(self, txn: lmdb.Transaction, keys: list[bytes]) -> dict[bytes, bytes]:
         """What is stored under the keys that are there, checksums included, not verified."""
         with txn.cursor(self._db) as cursor:
-            return dict(cursor.getmulti(keys))
+            return {bytes(key): bytes(stored) for key, stored in cursor.getmulti(keys)}
 
     def put_many(
         self, txn: lmdb.Transaction, items: list[tuple[bytes, bytes]], tally: Tally
@@ -214,6 +221,13 @@ class Metadata:
             sync=True,
             writemap=False,
         )
+        try:
+            self._open_tables()
+        except BaseException:
+            self._env.close()  # LMDB opens a directory once in a process
+            raise
+
+    def _open_tables(self) -> None:
         self._info = Table(self._env, "info")
         self._paths = Table(self._env, "paths")
         self._streams = Table(self._env, "streams")
@@ -221,7 +235,7 @@ class Metadata:
         self._deadlines = Table(self._env, "deadlines")
         self._segments = Table(self._env, "segments")
         with self._env.begin() as txn:
-            self._sums = self._load(txn, b"sums", dict[str, TableSum]) or {}
+            self._sums: dict[str, TableSum] = self._load(txn, b"sums", dict[str, TableSum]) or {}
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -259,14 +273,22 @@ class Metadata:
             for _, value in self._streams.scan(txn):
                 yield decode_row(value)
 
-    def due(self, now_ms: int, count_max: int) -> list[int]:
-        """Ids of streams whose written deadline has passed, the earliest first."""
-        found: list[int] = []
+    def due(
+        self, now_ms: int, count_max: int, after: tuple[int, int] | None = None
+    ) -> list[tuple[int, int]]:
+        """(deadline, stream id) where the written deadline has passed, the earliest first.
+
+        Args:
+            after: the last one of the answer before, to go on behind it.
+        """
+        start = b"" if after is None else id_key(after[0]) + id_key(after[1]) + b"\x00"
+        found: list[tuple[int, int]] = []
         with self._env.begin() as txn:
-            for key, _ in self._deadlines.scan(txn):
-                if int.from_bytes(key[:8], "big") > now_ms or len(found) == count_max:
+            for key, _ in self._deadlines.scan(txn, start):
+                deadline = int.from_bytes(key[:8], "big")
+                if deadline > now_ms or len(found) == count_max:
                     break
-                found.append(int.from_bytes(key[8:], "big"))
+                found.append((deadline, int.from_bytes(key[8:], "big")))
         return found
 
     def segments(self) -> list[SegmentEntry]:
@@ -317,7 +339,7 @@ class Metadata:
         for change in changes:
             key, state = id_key(change.stream_id), change.state
             if state is None or deadline_ms(state) is not None:
-                self._move_deadline(txn, key, self._row(txn, change.stream_id), state, tally)
+                self._move_deadline(txn, key, self._row_before(txn, change), state, tally)
             if state is None:
                 self._remove_stream(txn, change, tally)
                 continue
@@ -332,19 +354,33 @@ class Metadata:
         self._paths.put_many(txn, paths, tally)
         self._producers.put_many(txn, producers, tally)
 
+    def _row_before(self, txn: lmdb.Transaction, change: StreamChange) -> Row | None:
+        """The row to be replaced. Damage in what goes anyway must not stop the store's flushes."""
+        try:
+            return self._row(txn, change.stream_id)
+        except Damaged:
+            return None  # its deadline stays in the table: the sweeper looks, and finds no cause
+
     def _remove_stream(self, txn: lmdb.Transaction, change: StreamChange, tally: Tally) -> None:
         key = id_key(change.stream_id)
         self._streams.delete(txn, key, tally)
-        bound = self._paths.get(txn, name_key(change.path))
-        if bound and msgspec.msgpack.decode(bound, type=PathRow).stream_id == change.stream_id:
+        if self._bound_id(txn, change.path) in (change.stream_id, None):
             self._paths.delete(txn, name_key(change.path), tally)
         stale = []
-        for producer_key, _ in self._producers.scan(txn, key):
+        for producer_key, _ in self._producers.scan_stored(txn, key):
             if not producer_key.startswith(key):
                 break
             stale.append(producer_key)
         for producer_key in stale:
             self._producers.delete(txn, producer_key, tally)
+
+    def _bound_id(self, txn: lmdb.Transaction, path: str) -> int | None:
+        """The stream that a path names; None if there is none, or the row is damaged."""
+        try:
+            bound = self._paths.get(txn, name_key(path))
+        except Damaged:
+            return None
+        return None if bound is None else msgspec.msgpack.decode(bound, type=PathRow).stream_id
 
     def _move_deadline(
         self,

@@ -161,3 +161,37 @@ def test_a_log_file_that_is_gone_is_not_taken_for_an_empty_log(written, tmp_path
         return
     assert store.read_only
     store.close()
+
+
+def test_a_read_only_store_is_not_flushed(written, tmp_path):
+    written.flush()
+    written.append("/good", b"third;")
+    written.append("/bad", MARK + b" later")
+    written.append("/good", b"fourth;")
+    crash(written)
+    flip(log_file(tmp_path), MARK + b" later", shift=-80)
+    before = sorted((tmp_path / "segments").iterdir())
+    store = open_store(tmp_path)
+    assert store.read_only
+    checkpoint = store._engine.metadata.checkpoint()
+    assert store.flush() is False
+    assert store._engine.metadata.checkpoint() == checkpoint
+    store.close()
+    assert sorted((tmp_path / "segments").iterdir()) == before
+
+
+def test_a_bad_row_of_a_stream_that_goes_does_not_stop_flushes(tmp_path):
+    store = open_store(tmp_path)
+    store.create("/bad")
+    store.append("/bad", b"1", producer_id="a-producer", producer_epoch=0, producer_seq=0)
+    store.close()
+    flip(tmp_path / "meta.lmdb" / "data.mdb", b"\xaaa-producer", shift=3)
+    store = open_store(tmp_path)
+    store.delete("/bad")
+    store.create("/bad", initial_data=b"anew")
+    assert store.flush()
+    store.close()
+    store = open_store(tmp_path)
+    assert bytes(store.read("/bad")) == b"anew"
+    store._engine.metadata.verify()
+    store.close()

@@ -121,12 +121,14 @@ def test_long_names_with_equal_beginnings_are_told_apart(metadata):
 def test_deadlines_follow_the_rows(metadata):
     found = state(ttl_seconds=10)  # ends at 11,000
     metadata.commit(checkpoint(), [change(found), change(state(2, "/b", expires_at_ms=500))])
-    assert metadata.due(500, 10) == [2]
-    assert metadata.due(11_000, 10) == [2, 1]
+    assert metadata.due(500, 10) == [(500, 2)]
+    assert metadata.due(11_000, 10) == [(500, 2), (11_000, 1)]
+    assert metadata.due(11_000, 1, after=(500, 2)) == [(11_000, 1)]
+    assert metadata.due(11_000, 1, after=(11_000, 1)) == []
     later = state(ttl_seconds=20)
     metadata.commit(checkpoint(2), [change(later), removal(state(2, "/b"))])
     assert metadata.due(11_000, 10) == []
-    assert metadata.due(21_000, 10) == [1]
+    assert metadata.due(21_000, 10) == [(21_000, 1)]
     metadata.verify()
 
 

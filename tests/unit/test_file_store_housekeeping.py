@@ -1,0 +1,114 @@
+"""Flushes that fail half-way, the sweeper, and the bounds of what is kept in memory (I2, I8)."""
+
+from dataclasses import replace
+
+import lmdb
+import pytest
+
+from durastream.engine.errors import StoreFull
+from durastream.engine.file_store import FileBackedStreamStore
+from durastream.engine.options import MIB, FileStoreOptions, Limits
+
+OPTIONS = FileStoreOptions(
+    wal_file_size=2 * MIB,
+    wal_size_max=8 * MIB,
+    flush_age=3600.0,
+    sweep_interval=3600.0,
+    lmdb_map_size=64 * MIB,
+    reserve_size=0,
+)
+A = "/v1/stream/a"
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_700_000_000_000
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def opener(tmp_path, clock):
+    opened = []
+
+    def open_store(**options):
+        store = FileBackedStreamStore(
+            tmp_path / "data",
+            limits=Limits(body_size_max=MIB // 2),
+            options=replace(OPTIONS, **options),
+            clock=clock,
+        )
+        opened.append(store)
+        return store
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+# -- flush -----------------------------------------------------------------------------------
+
+
+def test_a_flush_whose_commit_failed_is_tried_again(opener, monkeypatch):
+    store = opener()
+    store.create(A, initial_data=b"x")
+
+    def full(*_):
+        raise lmdb.MapFullError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._engine.metadata, "commit", full)
+        for _ in range(2):
+            with pytest.raises(lmdb.MapFullError):
+                store.flush()
+    assert store.flush()
+    store.append(A, b"y")
+    store.close()
+    assert bytes(opener().read(A)) == b"xy"
+
+
+# -- expiry ----------------------------------------------------------------------------------
+
+
+def test_sweeps_get_through_any_number_of_expired_rows_without_a_flush(opener, clock):
+    store = opener()
+    for number in range(1100):
+        store.create(f"/{number}", ttl_seconds=10)
+    store.close()
+    store = opener()
+    clock.now += 20_000
+    assert [store.sweep() for _ in range(4)] == [500, 500, 100, 0]
+
+
+def test_the_sweeper_forgets_in_memory_what_its_table_has(opener, clock):
+    store = opener()
+    for number in range(50):
+        store.create("/gone", ttl_seconds=86_400)
+        store.delete("/gone")
+        store.create(f"/{number}", ttl_seconds=10)
+    store.flush()
+    assert store._engine.operations.deadlines == []
+    store.create("/unflushed", ttl_seconds=10)
+    clock.now += 20_000
+    assert store.sweep() == 51
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+def test_a_refusal_does_not_hold_on_to_whom_it_refused(opener):
+    store = opener()
+    store.create(A)
+    store._engine.set_disk_full(True)
+    lengths = set()
+    for _ in range(5):
+        with pytest.raises(StoreFull) as refused:
+            store.append(A, b"x")
+        lengths.add(len(refused.traceback))
+    assert len(lengths) == 1
