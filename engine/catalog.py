@@ -35,6 +35,10 @@ class Cold(Exception):
         self.load = load
 
 
+class RowMissing(LookupError):
+    """A stream is referred to by its id, and there is no row of it."""
+
+
 class Entry:
     """One incarnation of a stream in memory."""
 
@@ -150,7 +154,7 @@ class Catalog:
         return found
 
     def entry(self, stream_id: int) -> Entry:
-        """A stream by its id: a fork's source. Raises: Cold, LookupError (no such row)."""
+        """A stream by its id: a fork's source. Raises: Cold, whose load raises RowMissing."""
         found = self.entries.get(stream_id)
         if found is None:
             raise Cold(lambda: self._load_entry(stream_id))
@@ -185,7 +189,7 @@ class Catalog:
             with self._lock:
                 if evictions == self._evictions or stream_id in self.entries:
                     if row is None and stream_id not in self.entries:
-                        raise LookupError(f"no row of stream {stream_id}")
+                        raise RowMissing(f"the row of stream {stream_id}, which must be there")
                     if row is not None:
                         self._adopt_entry(row)
                     return

@@ -29,7 +29,7 @@ from ..protocol.read import is_end, is_up_to_date, resolve_offset
 from ..protocol.results import ReadResult
 from ..protocol.state import StreamState
 from .arguments import chunk_size
-from .catalog import Cold, Entry
+from .catalog import Cold, Entry, RowMissing
 from .errors import (
     Damaged,
     ForeignProcess,
@@ -41,6 +41,7 @@ from .errors import (
 from .operations import Seen
 from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View
+from .records import QuarantineMeta
 from .recovery import Opened, open_store
 from .waiting import Waiter
 
@@ -177,7 +178,10 @@ class FileEngine:
     def load(self, cold: Cold) -> None:
         """Fetch what a step missed. Blocks. Raises: StoreClosed, Damaged."""
         with self.using_files():
-            cold.load()
+            try:
+                cold.load()
+            except RowMissing as missing:
+                raise Damaged(str(missing), "meta.lmdb") from missing
 
     def wait_durable(self, lsn: int) -> None:
         """Wait for an LSN, then make what is durable visible. Raises: StoreFailed."""
@@ -228,15 +232,16 @@ class FileEngine:
 
     def _view_of(self, entry: Entry, state: StreamState) -> View:
         spans = [Span(entry.stream_id, state.base, state.tail, entry.tail)]
-        below, source_id = state.base, state.source_id
+        below, source_id, quarantine = state.base, state.source_id, entry.quarantine
         while below > 0 and source_id is not None:
             source = self.catalog.entry(source_id)
             assert source.reserved is not None, "a source outlives its forks"
+            quarantine = _first_damage(quarantine, source.quarantine, below)
             base = min(source.reserved.base, below)
             spans.append(Span(source_id, base, below, source.tail))
             below, source_id = base, source.reserved.source_id
         spans.reverse()
-        return View(state, spans, self.segments, entry.quarantine)
+        return View(state, spans, self.segments, quarantine)
 
     def read_view(
         self, entry: Entry, view: View, offset: str | None, size_max: int, *, may_wait: bool
@@ -408,6 +413,15 @@ class FileEngine:
             segment.close()
         self.disk.close(self.directory.lock)
         _engines.discard(self)
+
+
+def _first_damage(
+    own: QuarantineMeta | None, inherited: QuarantineMeta | None, below: int
+) -> QuarantineMeta | None:
+    """Where a stream ends to be readable, if it inherits what lies ``below`` a position."""
+    if inherited is None or inherited.position >= below:
+        return own
+    return inherited if own is None or inherited.position < own.position else own
 
 
 _engines: weakref.WeakSet[FileEngine] = weakref.WeakSet()

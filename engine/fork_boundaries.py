@@ -14,7 +14,7 @@ from .._native.errors import TailMoved
 from .._native.segment import SegmentDamaged
 from ..protocol.errors import StreamError
 from .catalog import Cold
-from .errors import Damaged
+from .errors import Damaged, StorageError
 from .file_engine import FileEngine
 from .ranges import RangeReader
 
@@ -63,6 +63,8 @@ class AskedBoundaries:
             except SegmentDamaged as damage:
                 where = f"{damage.path}, byte {damage.position}"
                 raise Damaged(self._path, where) from damage
+            except StorageError:
+                raise
             except StreamError:
                 return missing  # gone meanwhile: the step finds out
 

@@ -185,10 +185,10 @@ class Maintenance:
                 return self._engine.attempt(step).result()
             except Cold as cold:
                 try:
-                    cold.load()
-                except LookupError:
+                    self._engine.load(cold)
+                except StreamError:
                     return False
-            except (LookupError, StreamError):
+            except StreamError:
                 return False
 
     # -- memory ------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ class Operations:
         return True
 
     def expire(self, seen: Seen, stream_id: int) -> bool:
-        """Log the end of a stream if its time is over. Raises: Cold, LookupError."""
+        """Log the end of a stream if its time is over. Raises: Cold."""
         entry = self._catalog.entry(stream_id)
         if entry.reserved is None:
             return False

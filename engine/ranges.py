@@ -155,7 +155,13 @@ class RangeReader:
         return (position - begin) % READ_SIZE_MAX == 0
 
     def message_end(self, start: int, count: int) -> int | None:
-        """End of the ``count``-th message behind ``start``, within the append that starts there."""
+        """End of the ``count``-th message behind ``start``, within the append that starts there.
+
+        Raises: StreamQuarantined, NeedsDisk, TailMoved, SegmentDamaged.
+        """
+        quarantine = self._view.quarantine
+        if quarantine is not None and start >= quarantine.position:
+            raise quarantined(self._view.state, quarantine)
         if start >= self._view.state.tail:
             return None
         region = self._region(start)

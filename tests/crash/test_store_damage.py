@@ -1,5 +1,6 @@
 """Damage to acknowledged bytes: named, confined to its stream, never served (I6)."""
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -194,4 +195,48 @@ def test_a_bad_row_of_a_stream_that_goes_does_not_stop_flushes(tmp_path):
     store = open_store(tmp_path)
     assert bytes(store.read("/bad")) == b"anew"
     store._engine.metadata.verify()
+    store.close()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_fork_is_served_up_to_its_sources_damage(written, tmp_path, flushed):
+    written.create("/fork", forked_from="/bad", initial_data=b"own")
+    before_it = written.read("/bad", max_bytes=7).next_offset
+    written.create("/early", forked_from="/bad", fork_offset=before_it)
+    written.append("/early", b"untouched")
+    crash(written)
+    flip(log_file(tmp_path), MARK)
+    store = open_store(tmp_path)
+    if flushed:
+        store.flush()
+        crash(store)
+        store = open_store(tmp_path)
+    assert bytes(store.read("/early")) == b"before;untouched"
+    result = store.read("/fork")
+    assert bytes(result) == b"before;"
+    with pytest.raises(StreamQuarantined, match="log record"):
+        store.read("/fork", result.next_offset)
+    with pytest.raises(StreamQuarantined, match="log record"):
+        asyncio.run(store.aio.read("/fork", result.next_offset))
+    with pytest.raises(StreamQuarantined, match="log record"):
+        store.create(
+            "/later", forked_from="/bad", fork_offset=result.next_offset, fork_sub_offset=2
+        )
+    store.close()
+
+
+def test_a_fork_whose_sources_row_is_missing_says_so(tmp_path):
+    store = open_store(tmp_path)
+    store.create("/source", initial_data=b"abc")
+    store.create("/fork", forked_from="/source", initial_data=b"own")
+    store.close()
+    store = open_store(tmp_path)
+    rows = store._engine.metadata
+    with rows._env.begin(write=True) as txn:
+        txn.delete((1).to_bytes(8, "big"), db=rows._streams._db)
+    for use in (lambda: store.read("/fork"), lambda: asyncio.run(store.aio.read("/fork"))):
+        with pytest.raises(Damaged, match=r"row of stream 1, .* damaged at meta\.lmdb"):
+            use()
+    with pytest.raises(Damaged, match="row of stream 1"):
+        store.delete("/fork")
     store.close()
