@@ -66,7 +66,9 @@ static inline int monitor_wait_durable(Monitor *monitor, int64_t nanoseconds) {
 }
 
 static inline void monitor_signal_work(Monitor *monitor) { pthread_cond_signal(&monitor->work); }
-static inline void monitor_signal_durable(Monitor *monitor) { pthread_cond_broadcast(&monitor->durable); }
+static inline void monitor_signal_durable(Monitor *monitor) {
+    pthread_cond_broadcast(&monitor->durable);
+}
 
 static inline uint64_t load_shared(const uint64_t *value) {
     return __atomic_load_n(value, __ATOMIC_ACQUIRE);

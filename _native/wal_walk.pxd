@@ -18,7 +18,8 @@ cdef class WalWalk:
     cdef readonly uint64_t position
     cdef readonly uint64_t expected_lsn
     cdef readonly uint64_t last_lsn     # of the last record walked, or the checkpoint's
-    # Everything before cut_position of cut_file was certainly durable: the last record there is base_lsn.
+    # Everything before cut_position of cut_file was certainly durable; its last record is
+    # base_lsn.
     cdef readonly uint64_t base_lsn
     cdef list successors            # files whose predecessor is ``file``, oldest first
     cdef WalFile cut_file

@@ -291,7 +291,7 @@ class AsyncFileStore:
                 continue
             except SegmentDamaged as error:
                 damage = error
-            raise await self._in_worker(lambda: self._engine.quarantine(entry, damage))  # noqa: B023
+            raise await self._in_worker(partial(self._engine.quarantine, entry, damage))
 
     async def wait_for_messages(
         self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
@@ -309,7 +309,7 @@ class AsyncFileStore:
             if left <= 0:
                 return WaitResult(result, True, False)
             try:
-                if await self._run(lambda seen: self._engine.park(seen, path, result, waiter)):  # noqa: B023
+                if await self._run(partial(self._engine.park, path=path, at=result, waiter=waiter)):
                     await waiter.wait(left)
             finally:
                 self._engine.unpark(path, waiter)

@@ -41,10 +41,32 @@ def open_file_store(path: Path, clock: Clock, limits: Limits) -> FileBackedStrea
     return FileBackedStreamStore(path, limits=limits, options=SMALL_FILES, clock=clock)
 
 
+# For tests of the file store itself, which flush and sweep when they want.
+SMALL_STORE = FileStoreOptions(
+    wal_file_size=8 * MIB,
+    wal_size_max=32 * MIB,
+    flush_age=3600.0,
+    sweep_interval=3600.0,
+    lmdb_map_size=256 * MIB,
+    reserve_size=0,
+)
+SMALL_LIMITS = Limits(body_size_max=7 * MIB)
+
 STORES: dict[str, StoreKind] = {
     "memory": StoreKind(lambda _, clock, limits: StreamStore(limits=limits, clock=clock), False),
     "file": StoreKind(open_file_store, True),
 }
+
+
+def contents(store: Store, path: str) -> bytes:
+    """All bytes of a stream, read chunk by chunk."""
+    data, at = b"", None
+    while True:
+        result = store.read(path, at)
+        data += bytes(result)
+        at = result.next_offset
+        if result.up_to_date:
+            return data
 
 
 def crash(store: FileBackedStreamStore) -> None:

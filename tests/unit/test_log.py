@@ -86,7 +86,7 @@ def refused_calls(log: Log, tail: Tail) -> list[tuple[type[Exception], str, obje
         (ValueError, "1 is empty", lambda: stage(1, 1, 0, b"", b"x", array("I", [1, 0]), tail)),
         (ValueError, "32 bits", lambda: stage(1, 1, 0, b"", b"x" * 8, array("Q", [8]), tail)),
         (ValueError, "32 bits", lambda: stage(1, 1, 0, b"", b"x" * 4, array("i", [4]), tail)),
-        (TypeError, "bytes-like", lambda: stage(1, 1, 0, b"", "text", None, tail)),  # type: ignore[arg-type]
+        (TypeError, "bytes-like", lambda: stage(1, 1, 0, b"", "text", None, tail)),
         (RecordTooLarge, "does not fit", lambda: stage(1, 1, 0, b"", bytes(FILE_SIZE), None, tail)),
     ]
 
