@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support import curl
 from support.http_client import HttpClient
 from support.node import require_node
 from support.server_process import ServerProcess
@@ -20,10 +20,6 @@ from support.server_process import ServerProcess
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 TEXT = {"Content-Type": "text/plain"}
-CURLS = {
-    "curl": shutil.which("curl"),
-    "stand-in": f"{sys.executable} {ROOT / 'tests' / 'support' / 'curl.py'}",
-}
 
 
 def blocks(language: str) -> list[str]:
@@ -56,12 +52,11 @@ def test_programs(tmp_path, number):
     run(sys.executable, "-W", "error", program, folder=tmp_path)
 
 
-# Where there is no curl, the stand-in alone shows that the tour works.
-@pytest.mark.parametrize("curl", [name for name, command in CURLS.items() if command])
-def test_the_tour(server, tmp_path, curl):
+@pytest.mark.parametrize("command", [curl.command(), curl.STAND_IN], ids=["curl", "stand-in"])
+def test_the_tour(server, tmp_path, command):
     (tour,) = blocks("sh")
     script = tour.replace("http://127.0.0.1:4437", server.base_url)
-    script = script.replace("curl ", f"{CURLS[curl]} -sS ")
+    script = script.replace("curl ", f"{command} -sS ")
     assert script.count(server.base_url) == 1
     # Only the event stream is ended by its own time limit, with status 28.
     script = re.sub(r"^(.*--max-time.*)$", r"\1 || [ $? = 28 ]", script, flags=re.MULTILINE)

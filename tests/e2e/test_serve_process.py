@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support import curl
 from support.wire import Connection, request_bytes
 
 SECONDS_MAX = 20
@@ -96,7 +97,12 @@ def test_the_curl_lines_of_the_banner_work(tmp_path, place):
         assert len(lines) == 2
         for line in lines:
             done = subprocess.run(
-                line, shell=True, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+                line.replace("curl", curl.command(), 1),
+                shell=True,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS_MAX,
+                check=False,
             )
             assert done.returncode == 0, done.stderr
         assert "data:Hello, stream." in done.stdout

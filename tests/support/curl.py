@@ -1,17 +1,23 @@
-"""curl for machines that have none: the options that the README's tour uses, no others.
+"""curl for machines that have none: the options that README and banner use, no others.
 
-Used as a program by tests/e2e/test_readme.py; where curl is installed, the test takes that.
+Tests put ``command()`` where a user types ``curl``: the real one if it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import shutil
 import sys
 import time
 from urllib.parse import urlsplit
 
 TIMED_OUT = 28  # curl's exit status
+STAND_IN = f"{sys.executable} {__file__}"
+
+
+def command() -> str:
+    return shutil.which("curl") or STAND_IN
 
 
 def main() -> int:
