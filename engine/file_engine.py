@@ -96,7 +96,7 @@ class FileEngine:
         self.disk = PosixDisk() if disk is None else disk
         self._clock = self.disk.wall_ms if clock is None else clock
         self._now = 0
-        self._threads = threads
+        self.has_threads = threads
         self.lock = threading.Lock()
         self._unusable: StorageError | None = None
         self._users: list[int] = []  # threads that may be in LMDB or a segment right now
@@ -169,7 +169,7 @@ class FileEngine:
             except Cold as cold:
                 self.load(cold)
                 continue
-            if not outcome.is_busy or not self._threads or time.monotonic() > patience:
+            if not outcome.is_busy or not self.has_threads or time.monotonic() > patience:
                 break
             time.sleep(BUSY_DELAY)  # a flush is under way
         self.wait_durable(outcome.lsn)
@@ -186,7 +186,7 @@ class FileEngine:
     def wait_durable(self, lsn: int) -> None:
         """Wait for an LSN, then make what is durable visible. Raises: StoreFailed."""
         if lsn > self.log.durable_lsn:
-            if self._threads:
+            if self.has_threads:
                 self._await_committer(lsn)
             else:
                 self._commit(lsn)
@@ -360,11 +360,21 @@ class FileEngine:
 
     # -- closing -----------------------------------------------------------------------------
 
+    def retire(self, error: StorageError) -> bool:
+        """Log what only memory knows, then refuse everything; whether all could be logged."""
+        with self.lock:
+            whole = all([self.operations.save_access(e) for e in self.catalog.entries.values()])
+            self._refuse(error)
+        return whole
+
     def refuse_everything(self, error: StorageError) -> None:
         """From now on every step raises ``error``, and nothing more is staged."""
         with self.lock:
-            self._unusable = error
-            self.operations.write_refusal = error  # accesses are staged outside of steps
+            self._refuse(error)
+
+    def _refuse(self, error: StorageError) -> None:
+        self._unusable = error
+        self.operations.write_refusal = error  # accesses are staged outside of steps
 
     @property
     def is_open(self) -> bool:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -240,7 +241,9 @@ class FileBackedStreamStore:
             if left <= 0:
                 return WaitResult(result, True, False)
             try:
-                if self._engine.run(lambda seen: self._engine.park(seen, path, result, waiter)):  # noqa: B023
+                if self._engine.run(
+                    partial(self._engine.park, path=path, at=result, waiter=waiter)
+                ):
                     waiter.wait(left)
             finally:
                 self._engine.unpark(path, waiter)
@@ -296,13 +299,13 @@ class FileBackedStreamStore:
 
     def _close(self) -> None:
         engine = self._engine
-        engine.refuse_everything(StoreClosed("the store is closed"))
+        clean = engine.retire(StoreClosed("the store is closed"))
         engine.cancel_parked()
         try:
             self._maintenance.stop()
             engine.stop_committing()
             if not engine.read_only and engine.log.failure is None:
-                self._maintenance.try_flush(clean=True)
+                self._maintenance.try_flush(clean=clean)
         finally:
             self._aio.release()
             engine.release()

@@ -30,7 +30,7 @@ from ..protocol.producer import ProducerRequest
 from ..protocol.results import AppendResult, CloseResult, Stream
 from ..protocol.state import ProducerState, StreamState
 from .body import Body
-from .catalog import Binding, Catalog, Change, Entry
+from .catalog import Binding, Catalog, Change, Entry, has_unlogged_access
 from .errors import StorageError
 from .options import Limits
 from .projection import Projection
@@ -300,6 +300,16 @@ class Operations:
             return
         entry.logged_at = state.last_accessed_at
         self._change(lsn, entry, state)
+
+    def save_access(self, entry: Entry) -> bool:
+        """Log the last access if only memory knows of it; False if that cannot be."""
+        if entry.waiters:
+            self.touch(entry)  # the wait ends now
+        state = entry.reserved
+        if state is None or not has_unlogged_access(entry, state):
+            return True
+        self.log_access(entry, state)
+        return not has_unlogged_access(entry, state)
 
     # -- the end of a stream -------------------------------------------------------------------
 

@@ -146,6 +146,7 @@ def _open(
     if written is not None:
         start = LogPosition(written.lsn, written.file_seq, written.position)
     result = log.recover(start, replay.apply)
+    replay.allow_for_accesses()
     if written is None and not result.damage and not replay.record_count:
         # From now on a log that is missing is known to be.
         lsn, file_seq, position = log.durable_point()
@@ -284,6 +285,16 @@ class Replay:
         else:
             self._delete(lsn, entry, decoded)
         return None
+
+    def allow_for_accesses(self) -> None:
+        """Streams that the log names may have been accessed later than it says, see AccessSlack."""
+        for stream_id in self._projection.dirty:
+            entry = self._catalog.entries.get(stream_id)
+            state = entry.reserved if entry is not None else None
+            if entry is not None and state is not None and state.ttl_seconds is not None:
+                accessed_at = entry.logged_at + touch_interval_ms(state.ttl_seconds)
+                # The next flush or eviction logs it: until then it is an access in memory.
+                entry.reserved = entry.visible = _accessed(state, accessed_at)
 
     def _create(self, lsn: int, state: StreamState) -> Entry:
         binding = self._binding(state.path)

@@ -8,6 +8,7 @@ import pytest
 from durastream.engine.errors import StoreFull
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, FileStoreOptions, Limits
+from support.stores import crash
 
 OPTIONS = FileStoreOptions(
     wal_file_size=2 * MIB,
@@ -97,6 +98,38 @@ def test_the_sweeper_forgets_in_memory_what_its_table_has(opener, clock):
     store.create("/unflushed", ttl_seconds=10)
     clock.now += 20_000
     assert store.sweep() == 51
+
+
+@pytest.mark.parametrize("is_flushed", [False, True], ids=["in the log", "in a row"])
+@pytest.mark.parametrize("leave", [FileBackedStreamStore.close, crash])
+def test_no_access_is_forgotten_however_the_store_ends(opener, clock, leave, is_flushed):
+    """A sixteenth of a TTL is too short to be logged, and must count all the same."""
+    store = opener()
+    store.create(A, ttl_seconds=160)
+    if is_flushed:
+        store.flush()
+    clock.now += 9_000
+    store.read(A)
+    leave(store)
+    store = opener()
+    clock.now += 159_000
+    assert store.has(A)
+    clock.now += 2_000
+    assert not store.has(A) or leave is crash
+    clock.now += 10_000
+    assert not store.has(A)
+
+
+def test_an_orderly_close_keeps_accesses_exactly(opener, clock):
+    store = opener()
+    store.create(A, ttl_seconds=160)
+    clock.now += 9_000
+    store.read(A)
+    accessed_at = store.get(A).last_accessed_at
+    for _ in range(2):
+        store.close()
+        store = opener()
+        assert store.get(A).last_accessed_at == accessed_at
 
 
 # -- memory ----------------------------------------------------------------------------------
