@@ -13,10 +13,11 @@ import errno
 import heapq
 import logging
 import os
+import time
 
 import lmdb
 
-from .._native.flush import flush as write_segment
+from .._native.flush import Flush
 from .._native.segment import Segment
 from .._native.wal_types import Checkpoint as LogPosition
 from .file_engine import FileEngine
@@ -26,8 +27,8 @@ from .records import QuarantineMeta, Row, encode, segment_row
 
 logger = logging.getLogger("durastream.flush")
 
+_PAUSE_MAX = 0.02  # seconds
 _TAILS_PER_STEP = 500  # tails cut under the lock at a time, so that no request waits long
-_PRODUCERS_CACHED_MAX = 1024  # of one stream, beyond: forgotten once they are in LMDB
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -107,7 +108,7 @@ def _write_segment(
     batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
     for stream_id, quarantine in cuts.items():
         batch.drop(stream_id, quarantine.position)
-    write_segment(
+    writing = Flush(
         engine.disk,
         path,
         batch,
@@ -117,8 +118,26 @@ def _write_segment(
         number=number,
         after_lsn=engine.checkpoint.lsn,
         upto_lsn=position.lsn,
+        sync_slices=True,
     )
+    try:
+        _write_paced(engine, writing)
+    except BaseException:
+        writing.abandon()
+        raise
     return Segment(engine.disk, path, store_id=engine.directory.store_id, number=number)
+
+
+def _write_paced(engine: FileEngine, writing: Flush) -> None:
+    """Slice by slice, each synced, with pauses as long: the log's syncs come first."""
+    while True:
+        started = time.monotonic()
+        more = writing.step()
+        if not more:
+            break
+        if engine.has_threads and engine.is_open:
+            time.sleep(min(time.monotonic() - started, _PAUSE_MAX))
+    writing.finish()
 
 
 def _remove_leftover(engine: FileEngine, path: str, number: int) -> None:
@@ -157,9 +176,7 @@ def _forget(engine: FileEngine, row: Dirty) -> None:
         del engine.catalog.entries[row.stream_id]
         return
     entry.tail.drop_below(min(row.state.tail, entry.tail.end))
-    if len(entry.producers) > _PRODUCERS_CACHED_MAX and entry.lsn <= row.lsn:
-        entry.producers.clear()
-        entry.producers_complete = False
+    engine.catalog.forget_producers(entry, row.producers)
 
 
 def _forget_deadlines(engine: FileEngine, lsn: int) -> None:
