@@ -27,6 +27,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+PRODUCERS_CACHED_MAX = 1024  # of one stream
+
+
 class Cold(Exception):
     """Something is not in memory. ``load`` fetches it; it may wait for the disk."""
 
@@ -48,6 +51,7 @@ class Entry:
         "origin",
         "producers",
         "producers_complete",
+        "producers_read",
         "quarantine",
         "reserved",
         "stream_id",
@@ -64,8 +68,9 @@ class Entry:
         self.visible: StreamState | None = state if visible else None
         self.lsn = lsn  # of the last record that changed ``reserved``
         self.tail = Tail(state.tail if visible else state.base)
-        self.producers: dict[str, ProducerState | None] = {}  # reserved; None: known to be unknown
+        self.producers: dict[str, ProducerState] = {}  # reserved, as changed by this process
         self.producers_complete = not visible  # no other producers are in LMDB
+        self.producers_read: dict[str, ProducerState | None] = {}  # others, as LMDB has them
         self.waiters: set[Waiter] = set()
         self.logged_at = state.last_accessed_at  # the last access that a record holds
         self.quarantine: QuarantineMeta | None = None
@@ -163,9 +168,22 @@ class Catalog:
 
     def producer(self, entry: Entry, producer_id: str) -> ProducerState | None:
         """The reserved state of a producer. Raises: Cold."""
-        if producer_id not in entry.producers and not entry.producers_complete:
+        found = entry.producers.get(producer_id)
+        if found is not None or entry.producers_complete:
+            return found
+        if producer_id not in entry.producers_read:
             raise Cold(lambda: self._load_producer(entry, producer_id))
-        return entry.producers.get(producer_id)
+        return entry.producers_read[producer_id]
+
+    def forget_producers(self, entry: Entry, flushed: dict[str, ProducerState]) -> None:
+        """Past the bound, let go of states that LMDB has by now, unless they changed since."""
+        if len(entry.producers) <= PRODUCERS_CACHED_MAX:
+            return
+        for producer_id, state in flushed.items():
+            if entry.producers.get(producer_id) is state:
+                del entry.producers[producer_id]
+        entry.producers_complete = False
+        entry.producers_read = {}
 
     def bind_new(self, binding: Binding, entry: Entry) -> None:
         binding.reserved = entry
@@ -195,10 +213,15 @@ class Catalog:
                     return
 
     def _load_producer(self, entry: Entry, producer_id: str) -> None:
-        state = self._rows.producer(entry.stream_id, producer_id)
-        with self._lock:
-            # A newer state cannot have come meanwhile: accepting one needs this one loaded.
-            entry.producers.setdefault(producer_id, state)
+        while True:
+            cache = entry.producers_read
+            state = self._rows.producer(entry.stream_id, producer_id)
+            with self._lock:
+                if cache is entry.producers_read:  # else a flush may have written a newer state
+                    if len(cache) >= PRODUCERS_CACHED_MAX:
+                        cache.clear()
+                    cache[producer_id] = state
+                    return
 
     def _adopt_binding(self, path: str, row: Row | None) -> None:
         if path not in self.bindings:
@@ -237,6 +260,11 @@ class Catalog:
             for stream_id in _oldest(self.entries, min(excess, examine_max)):
                 self._evict_entry(stream_id, checkpoint_lsn, unlogged)
         return unlogged
+
+    @property
+    def size(self) -> int:
+        """Bindings and entries in memory."""
+        return len(self.bindings) + len(self.entries)
 
     def _idle(self, binding: Binding, checkpoint_lsn: int) -> bool:
         entry = binding.reserved

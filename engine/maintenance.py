@@ -42,6 +42,7 @@ class Maintenance:
         self._flushed_at = time.monotonic()
         self._swept_at = time.monotonic()
         self._swept_upto: tuple[int, int] | None = None  # in the table of deadlines
+        self._kept = 0  # bindings and entries after the last eviction
         self._retry_at = 0.0
         self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
         self._in_trouble = False
@@ -194,6 +195,15 @@ class Maintenance:
     # -- memory ------------------------------------------------------------------------------
 
     def _evict(self) -> None:
+        """Each look at a row may free it or give it one more chance: look at two for each new."""
+        catalog = self._engine.catalog
+        left = _EVICT_PER_STEP + 2 * max(0, catalog.size - self._kept)
+        while left > 0:
+            self._evict_step()
+            left -= _EVICT_PER_STEP
+        self._kept = catalog.size
+
+    def _evict_step(self) -> None:
         engine = self._engine
         with engine.lock:
             unlogged = engine.catalog.evict(

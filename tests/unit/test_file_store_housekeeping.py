@@ -145,3 +145,80 @@ def test_a_refusal_does_not_hold_on_to_whom_it_refused(opener):
             store.append(A, b"x")
         lengths.add(len(refused.traceback))
     assert len(lengths) == 1
+
+
+def test_paths_that_nobody_made_are_forgotten_as_fast_as_they_are_asked_for(opener):
+    store = opener(streams_cached_max=100)
+    store._maintenance.stop()
+    for start in range(0, 60_000, 15_000):
+        for number in range(start, start + 15_000):
+            store.get(f"/unknown/{number}")
+        store._maintenance._evict()
+    assert len(store._engine.catalog.bindings) < 25_000
+
+
+def test_a_hot_streams_producers_are_bounded_and_go_on(opener):
+    store = opener(wal_size_max=64 * MIB)
+    store.create(A)
+    names = [f"p{number}" for number in range(1500)]
+    produce(store, names, 0)
+    flush_with(store, lambda: produce(store, names[:10], 1))  # it changes during the flush, too
+    entry = store._engine.catalog.entries[1]
+    assert len(entry.producers) == 10
+    for name in ("p0", "p1499"):
+        again = store.append_with_producer(
+            A, b"x", producer_id=name, producer_epoch=0, producer_seq=0
+        )
+        assert again.producer.status == "duplicate"
+    produce(store, names[10:20], 1)
+    store.close()
+    store = opener()
+    assert store.get_producer_epoch(A, "p1499") == 0
+    entry = store._engine.catalog.entries[1]
+    for number in range(3000):
+        assert store.get_producer_epoch(A, f"nobody{number}") is None
+    assert len(entry.producers) + len(entry.producers_read) <= 1024
+
+
+def produce(store, names, seq):
+    for name in names:
+        done = store.append_with_producer(
+            A, b"x", producer_id=name, producer_epoch=0, producer_seq=seq
+        )
+        assert done.producer.status == "accepted"
+
+
+def flush_with(store, work):
+    """Flush, with ``work`` done between taking what is dirty and writing it."""
+    metadata, commit = store._engine.metadata, store._engine.metadata.commit
+
+    def commit_later(*args):
+        work()
+        commit(*args)
+
+    metadata.commit = commit_later
+    try:
+        store.flush()
+    finally:
+        metadata.commit = commit
+
+
+def test_a_producer_read_before_a_flush_is_not_taken_for_newer(opener):
+    store = opener(wal_size_max=64 * MIB)
+    store.create(A)
+    produce(store, ["p"], 0)
+    store.close()
+    store = opener(wal_size_max=64 * MIB)
+    metadata, producer = store._engine.metadata, store._engine.metadata.producer
+
+    def overtaken(stream_id, producer_id):
+        metadata.producer = producer
+        found = producer(stream_id, producer_id)
+        produce(store, ["p"], 1)
+        produce(store, [f"other{number}" for number in range(1100)], 0)
+        store.flush()  # lets go of all of them
+        return found
+
+    metadata.producer = overtaken
+    again = store.append_with_producer(A, b"x", producer_id="p", producer_epoch=0, producer_seq=1)
+    assert again.producer.status == "duplicate"
