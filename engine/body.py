@@ -16,7 +16,8 @@ class Body:
     __slots__ = ("_content_type", "_data", "_depth_max", "_is_create", "_payload")
 
     def __init__(self, data: Bytes, depth_max: int, *, is_create: bool = False) -> None:
-        self._data = data
+        # The caller may use its buffer again while the step waits, for a row or for a worker.
+        self._data = data if isinstance(data, bytes) else bytes(data)
         self._depth_max = depth_max
         self._is_create = is_create
         self._content_type: str | None = None

@@ -78,8 +78,11 @@ class StreamChange(NamedTuple):
 
 
 def name_key(name: str) -> bytes:
-    """The key of a path or producer id: itself, or its beginning and a SHA-256 if long."""
-    raw = name.encode()
+    """The key of a path or producer id: itself, or its beginning and a SHA-256 if long.
+
+    A name with a lone surrogate, which is never stored, has a key that no stored name has.
+    """
+    raw = name.encode(errors="surrogatepass")
     if len(raw) <= _PLAIN_KEY_SIZE_MAX:
         return b"\x00" + raw
     return b"\x01" + raw[: _PLAIN_KEY_SIZE_MAX - 32] + sha256(raw).digest()

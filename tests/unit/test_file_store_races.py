@@ -10,6 +10,7 @@ import pytest
 from durastream.engine.errors import StoreClosed
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, FileStoreOptions, Limits
+from durastream.protocol.errors import StreamNotFound
 
 SMALL = FileStoreOptions(
     wal_file_size=8 * MIB,
@@ -264,3 +265,36 @@ def test_closing_beside_everything_hangs_nobody_and_loses_nothing(opener):
     contents = {path: bytes(store.read(path)) for path, _ in acknowledged}
     assert acknowledged
     assert all(data in contents[path] for path, data in acknowledged)
+
+
+# -- arguments -------------------------------------------------------------------------------
+
+
+def test_a_buffer_may_be_used_again_while_its_append_waits(store, opener):
+    store.create("/j", content_type="application/json")
+    store.close()
+    store = opener()  # so that even small appends wait for a row
+
+    async def main():
+        for path, body in (
+            (A, bytearray(b"small")),
+            (A, bytearray(b"x" * 20_000)),
+            ("/j", bytearray(b'"%b"' % (b"x" * 20_000))),
+        ):
+            append = asyncio.ensure_future(store.aio.append(path, body))
+            await asyncio.sleep(0)
+            body[:] = b"overwritten"
+            await append
+
+    asyncio.run(main())
+    assert bytes(store.read(A)) == b"small" + b"x" * 20_000
+    assert len(bytes(store.read("/j"))) == 20_003
+
+
+def test_names_that_cannot_be_stored_name_nothing(store):
+    for path in ("/\ud800", "", "/" + "x" * 10_000):
+        assert store.get(path) is None
+        assert not store.delete(path)
+        with pytest.raises(StreamNotFound):
+            store.append(path, b"x")
+    assert store.get_producer_epoch(A, "\ud800") is None
