@@ -12,7 +12,7 @@ entry raises ``Cold``, whose ``load`` the caller runs without the lock, then tri
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -40,6 +40,9 @@ class Cold(Exception):
 
 class RowMissing(LookupError):
     """A stream is referred to by its id, and there is no row of it."""
+
+
+NOBODY: frozenset[Waiter] = frozenset()  # few streams are waited for: no set of its own for each
 
 
 class Entry:
@@ -71,16 +74,28 @@ class Entry:
         self.producers: dict[str, ProducerState] = {}  # reserved, as changed by this process
         self.producers_complete = not visible  # no other producers are in LMDB
         self.producers_read: dict[str, ProducerState | None] = {}  # others, as LMDB has them
-        self.waiters: set[Waiter] = set()
+        self.waiters: Set[Waiter] = NOBODY
         self.logged_at = state.last_accessed_at  # the last access that a record holds
         self.quarantine: QuarantineMeta | None = None
         self.used = True
 
     def fire(self) -> None:
         """Wake every reader parked here."""
-        waiters, self.waiters = self.waiters, set()
+        waiters, self.waiters = self.waiters, NOBODY
         for waiter in waiters:
             waiter.fire()
+
+    def park(self, waiter: Waiter) -> None:
+        """Have a reader woken at the next change."""
+        if isinstance(self.waiters, set):
+            self.waiters.add(waiter)
+        else:
+            self.waiters = {waiter}
+
+    def unpark(self, waiter: Waiter) -> None:
+        """Take a reader back, fired or not."""
+        if isinstance(self.waiters, set):
+            self.waiters.discard(waiter)
 
 
 class Binding:

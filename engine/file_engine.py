@@ -310,7 +310,7 @@ class FileEngine:
             raise StreamNotFound(path)
         if state.tail > at.start + at.size or state.closed:
             return False
-        entry.waiters.add(waiter)
+        entry.park(waiter)
         self.parked.add(waiter)
         return True
 
@@ -321,7 +321,7 @@ class FileEngine:
             binding = self.catalog.bindings.get(path)
             entry = binding.visible if binding is not None else None
             if entry is not None:
-                entry.waiters.discard(waiter)
+                entry.unpark(waiter)
                 self.operations.touch(entry)
 
     def cancel_parked(self) -> None:
