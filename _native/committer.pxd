@@ -21,7 +21,7 @@ cdef extern from "monitor.h" nogil:
     void wake_descriptor(int fd)
 
 cdef enum:
-    COMMIT_FRAME_SIZE_MAX = 4194304 # bytes of records in one frame, unless one record is larger
+    COMMIT_FRAME_SIZE_MAX = 4194304  # bytes of records in one frame, unless one record is larger
     WAKE_FDS_MAX = 64
 
 cdef enum SpareState:

@@ -18,7 +18,7 @@ cdef class WalFile:
     cdef readonly str problem       # why the header cannot be used; None if it can
     cdef WalFileHeader header
     cdef uint8_t *memory            # the whole file while loaded, else NULL
-    cdef readonly uint64_t readable # bytes from the start that could be read
+    cdef readonly uint64_t readable  # bytes from the start that could be read
 
     cdef bint fields_valid(self) noexcept
     cdef int load(self, Disk disk) except -1

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1_000, 100_000])
     print(
         "| streams | creates/s | appends/s | first answer after SIGKILL, s | after SIGTERM, s "
-        "| memory after SIGKILL, MB | after SIGTERM, MB | after 1,000 reads, MB | files | disk, MB |"
+        "| memory after SIGKILL, MB | after SIGTERM, MB | 1,000 reads, MB | files | disk, MB |"
     )
     print("|--:" * 10 + "|")
     for streams in parser.parse_args().streams:
