@@ -162,6 +162,12 @@ class FileEngine:
 
     def run(self, step: Step[Result]) -> Result:
         """Run a step, wait until its answer is true, return or raise it. Blocks."""
+        outcome = self.decide(step)
+        self.wait_durable(outcome.lsn)
+        return outcome.result()
+
+    def decide(self, step: Step[Result]) -> Outcome[Result]:
+        """Run a step with all that it misses. Blocks, but does not wait for the log."""
         patience = time.monotonic() + BUSY_PATIENCE
         while True:
             try:
@@ -170,10 +176,8 @@ class FileEngine:
                 self.load(cold)
                 continue
             if not outcome.is_busy or not self.has_threads or time.monotonic() > patience:
-                break
+                return outcome
             time.sleep(BUSY_DELAY)  # a flush is under way
-        self.wait_durable(outcome.lsn)
-        return outcome.result()
 
     def load(self, cold: Cold) -> None:
         """Fetch what a step missed. Blocks. Raises: StoreClosed, Damaged."""

@@ -222,3 +222,37 @@ def test_a_producer_read_before_a_flush_is_not_taken_for_newer(opener):
     metadata.producer = overtaken
     again = store.append_with_producer(A, b"x", producer_id="p", producer_epoch=0, producer_seq=1)
     assert again.producer.status == "duplicate"
+
+
+# -- all streams -----------------------------------------------------------------------------
+
+
+def test_a_stream_made_again_while_listing_is_listed_once(opener):
+    store = opener()
+    store.create(A)
+    store.close()
+    store = opener()
+    metadata, rows = store._engine.metadata, store._engine.metadata.rows
+
+    def overtaken():
+        yield from list(rows())
+        store.delete(A)
+        store.create(A)
+        store.flush()
+
+    metadata.rows = overtaken
+    assert store.list() == [A]
+
+
+def test_clearing_waits_for_the_disk_once_and_hides_no_trouble(opener):
+    store = opener()
+    for number in range(200):
+        store.create(f"/{number}", forked_from=f"/{number - 1}" if number % 3 else None)
+    store._engine.set_disk_full(True)
+    with pytest.raises(StoreFull):
+        store.clear()
+    store._engine.set_disk_full(False)
+    before = store._engine.log.syncs
+    store.clear()
+    assert store._engine.log.syncs - before < 50
+    assert store.list() == []
