@@ -184,7 +184,8 @@ def _forget_deadlines(engine: FileEngine, lsn: int) -> None:
     operations, entries = engine.operations, engine.catalog.entries
     with engine.lock:
         deadlines, operations.deadlines = operations.deadlines, []
-    kept = [item for item in deadlines if item[1] in entries and entries[item[1]].lsn > lsn]
+    # Without the lock, so that evictions go on meanwhile.
+    kept = [item for item in deadlines if (entry := entries.get(item[1])) and entry.lsn > lsn]
     with engine.lock:
         for item in kept:
             heapq.heappush(operations.deadlines, item)
