@@ -102,6 +102,8 @@ class FileEngine:
         self._users: list[int] = []  # threads that may be in LMDB or a segment right now
         self._unused = threading.Condition(self.lock)
         self.disk_is_full = False
+        self.is_whole = True  # memory is as the log says
+        self.is_released = False
         self.parked: set[Waiter] = set()
         opened: Opened = open_store(
             path, metadata_path, self.disk, self.lock, limits, options, self.now
@@ -148,6 +150,7 @@ class FileEngine:
         error: Exception
         with self.lock:
             self.require_usable()
+            staged_lsn = self.log.staged_lsn
             try:
                 return Outcome(step(seen), None, seen.lsn)
             except StreamError as refusal:
@@ -158,7 +161,24 @@ class FileEngine:
                 error = TooLarge(f"{excess}; send it in several appends")
             except LogFailed:
                 error = self.failed()
+            except BaseException as cause:
+                if not isinstance(cause, Cold) and self.log.staged_lsn != staged_lsn:
+                    self._stop_half_way(cause)
+                raise
         return Outcome(None, error, seen.lsn)
+
+    def _stop_half_way(self, cause: BaseException) -> None:
+        """A step was cut short (Ctrl-C): its record is logged, its changes are not all made.
+
+        From here on only the log is right, so nothing more may be decided or flushed.
+        """
+        self.is_whole = False
+        self._refuse(
+            StoreFailed(
+                f"{self.path}: {type(cause).__name__} cut a change short; what was acknowledged is "
+                "safe, close the store and open it again"
+            )
+        )
 
     def run(self, step: Step[Result]) -> Result:
         """Run a step, wait until its answer is true, return or raise it. Blocks."""
@@ -381,7 +401,7 @@ class FileEngine:
         self.operations.write_refusal = error  # accesses are staged outside of steps
 
     @property
-    def is_open(self) -> bool:
+    def is_usable(self) -> bool:
         return self._unusable is None
 
     @property
@@ -417,6 +437,7 @@ class FileEngine:
 
     def release(self) -> None:
         """Give up files, memory and lock, once nobody uses them; nothing is written."""
+        self.is_released = True
         self.workers.shutdown(wait=True)
         with self.lock:
             own = threading.get_ident()  # a signal handler may close what it interrupted

@@ -82,6 +82,7 @@ class FileBackedStreamStore:
         )
         self._maintenance = Maintenance(self._engine)
         self._aio = AsyncFileStore(self, self._engine)
+        self._is_closed = False
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
         if threads and not self._engine.read_only:
             self._start_maintenance()
@@ -297,7 +298,8 @@ class FileBackedStreamStore:
         if self._engine.is_foreign:
             return
         with self._closing:
-            if self._engine.is_open:
+            if not self._is_closed and not self._engine.is_released:
+                self._is_closed = True
                 self._close()
 
     def _close(self) -> None:
@@ -307,7 +309,7 @@ class FileBackedStreamStore:
         try:
             self._maintenance.stop()
             engine.stop_committing()
-            if not engine.read_only and engine.log.failure is None:
+            if engine.is_whole and not engine.read_only and engine.log.failure is None:
                 self._maintenance.try_flush(clean=clean)
         finally:
             self._aio.release()

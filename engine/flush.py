@@ -38,9 +38,11 @@ def flush(engine: FileEngine, *, clean: bool = False) -> bool:
     Args:
         clean: the last flush of an orderly close.
 
-    Raises: OSError, lmdb.Error; everything is as before then, but for unreferenced files.
+    Raises: OSError, lmdb.Error, StoreFailed; all is as before then, but for unreferenced files.
     """
     with engine.lock:
+        if not engine.is_whole:
+            engine.require_usable()
         position = engine.log.durable_point()
         engine.projection.advance(position.lsn)
         dirty = engine.projection.take_dirty()
@@ -135,7 +137,7 @@ def _write_paced(engine: FileEngine, writing: Flush) -> None:
         more = writing.step()
         if not more:
             break
-        if engine.has_threads and engine.is_open:
+        if engine.has_threads and engine.is_usable:
             time.sleep(min(time.monotonic() - started, _PAUSE_MAX))
     writing.finish()
 

@@ -47,7 +47,8 @@ class Projection:
         """Apply every change up to the durable watermark."""
         pending = self._pending
         while pending and pending[0].lsn <= durable_lsn:
-            self.apply(pending.popleft())
+            self.apply(pending[0])
+            pending.popleft()  # only now: if Ctrl-C cut this short, it is applied once more
         self.visible_lsn = max(self.visible_lsn, durable_lsn)
 
     def apply(self, change: Change) -> None:

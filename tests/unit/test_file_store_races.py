@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from durastream.engine.errors import StoreClosed
+from durastream.engine.errors import StoreClosed, StoreFailed
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, FileStoreOptions, Limits
 from durastream.protocol.errors import StreamNotFound
@@ -265,6 +265,43 @@ def test_closing_beside_everything_hangs_nobody_and_loses_nothing(opener):
     contents = {path: bytes(store.read(path)) for path, _ in acknowledged}
     assert acknowledged
     assert all(data in contents[path] for path, data in acknowledged)
+
+
+# -- interrupts ------------------------------------------------------------------------------
+
+
+def interrupt(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["push", "_change"])
+def test_a_step_cut_short_stops_everything_and_loses_nothing(store, opener, monkeypatch, place):
+    store.append(A, b"before;")
+    engine = store._engine
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.projection if place == "push" else engine.operations, place, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.append(A, b"cut short;")
+    for use in (store.flush, store.list, lambda: store.append(A, b"x"), lambda: store.read(A)):
+        with pytest.raises(StoreFailed, match="KeyboardInterrupt cut a change short"):
+            use()
+    store.close()
+    store = opener()
+    assert bytes(store.read(A)) == b"before;cut short;"
+    store.append(A, b"after;")
+    store.close()
+    assert bytes(opener().read(A)) == b"before;cut short;after;"
+
+
+def test_what_became_durable_shows_although_making_it_visible_was_cut_short(store, monkeypatch):
+    projection = store._engine.projection
+    with monkeypatch.context() as patch:
+        patch.setattr(projection, "apply", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.append(A, b"x")
+    assert bytes(store.read(A)) in (b"", b"x")  # nobody was told of it
+    store.append(A, b"y")
+    assert bytes(store.read(A)) == b"xy"
 
 
 # -- arguments -------------------------------------------------------------------------------
