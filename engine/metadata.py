@@ -27,7 +27,7 @@ from .records import Row, decode_row, encode
 KEY_SIZE_MAX = 511  # LMDB's
 _PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
 _CHECKSUM_SIZE = 8
-_BATCH = 1000  # rows handed to LMDB in one call, so that other threads run in between
+_BATCH = 4000  # rows handed to LMDB in one call: each call waits for the interpreter once
 _U64 = (1 << 64) - 1
 
 
