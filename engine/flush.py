@@ -23,7 +23,7 @@ from .._native.wal_types import Checkpoint as LogPosition
 from .file_engine import FileEngine
 from .metadata import Checkpoint, SegmentEntry, StreamChange
 from .projection import Dirty
-from .records import QuarantineMeta, Row, encode, segment_row
+from .records import Row, encode, segment_row
 
 logger = logging.getLogger("durastream.flush")
 
@@ -73,7 +73,7 @@ def _write(
     entry = None
     if changes:
         number = before.next_segment
-        cuts = {row.stream_id: row.quarantine for row in dirty.values() if row.quarantine}
+        cuts = _holes(engine, dirty)
         segment = _write_segment(engine, position, changes, cuts, number)
         entry = SegmentEntry(number, 0, before.lsn, position.lsn, segment.size)
     checkpoint = Checkpoint(
@@ -93,6 +93,17 @@ def _write(
     return checkpoint, segment
 
 
+def _holes(engine: FileEngine, dirty: dict[int, Dirty]) -> dict[int, int]:
+    """Where the log has a hole, by stream: what follows one cannot be part of an extent."""
+    with engine.lock:
+        entries = engine.catalog.entries
+        return {
+            stream_id: entries[stream_id].tail.end
+            for stream_id, row in dirty.items()
+            if row.quarantine is not None and stream_id in entries
+        }
+
+
 def _change(row: Dirty) -> StreamChange:
     encoded = encode(Row(row.state, row.lsn, row.quarantine))
     return StreamChange(row.stream_id, row.path, row.state, encoded, row.producers)
@@ -102,14 +113,14 @@ def _write_segment(
     engine: FileEngine,
     position: LogPosition,
     changes: list[StreamChange],
-    cuts: dict[int, QuarantineMeta],
+    cuts: dict[int, int],
     number: int,
 ) -> Segment:
     path = os.fspath(engine.directory.segment(number))
     _remove_leftover(engine, path, number)
     batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
-    for stream_id, quarantine in cuts.items():
-        batch.drop(stream_id, quarantine.position)
+    for stream_id, position_of_hole in cuts.items():
+        batch.drop(stream_id, position_of_hole)
     writing = Flush(
         engine.disk,
         path,

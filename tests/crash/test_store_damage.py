@@ -240,3 +240,17 @@ def test_a_fork_whose_sources_row_is_missing_says_so(tmp_path):
     with pytest.raises(Damaged, match="row of stream 1"):
         store.delete("/fork")
     store.close()
+
+
+def test_a_flush_keeps_what_is_intact_behind_damage_in_a_segment(written, tmp_path):
+    written.flush()
+    crash(written)
+    flip(next((tmp_path / "segments").glob("*.seg")), MARK)
+    store = open_store(tmp_path)
+    store.append("/bad", b"behind the damage;")
+    with pytest.raises(Damaged):
+        store.read("/bad")
+    store.flush()
+    newest = max((tmp_path / "segments").glob("*.seg"))
+    assert b"behind the damage;" in newest.read_bytes()
+    store.close()
