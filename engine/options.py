@@ -34,7 +34,7 @@ class FileStoreOptions:
     wal_size_max: int = 256 * MIB  # bounds recovery and disk use
     slab_size: int = 1 * MIB  # staging memory is taken in these
     flush_size: int = 16 * MIB  # staged bytes that start a flush: bounds recovery time
-    flush_age: float = 600.0  # seconds between flushes that size does not ask for
+    flush_age: float = 600.0  # the oldest unflushed record is at most about so old
     backlog_size_max: int = 128 * MIB  # staged and unflushed bytes, beyond: StoreBusy
     idle_watermark_delay: float = 0.02  # quiet time after which a watermark frame proves the last
     streams_cached_max: int = 131_072  # rows kept in memory though unused: some 1 KiB each
