@@ -1,9 +1,9 @@
 """A disk in memory that forgets what was not synced: seeded, so that every run can be repeated.
 
-Use it through ``DelegatedDisk(SimulatedDisk(seed))``. What a real disk guarantees is kept:
-bytes that were synced stay, as long as their sector is not written again. Everything else a
-crash may take: each unsynced write is kept, lost, torn at 512 bytes or zeroed, independently of
-the others; so is each unsynced change of a name. Nothing here may be kinder than that.
+Use it through ``DelegatedDisk(SimulatedDisk(seed))``. What a real disk guarantees is kept; of
+everything else a crash leaves what it likes: of bytes see ``content``; of names made, moved and
+removed any subset, unless their directory was synced; a directory that is lost takes along what
+is in it. A rename is one change, as all file systems with a journal have it.
 """
 
 from __future__ import annotations
@@ -11,16 +11,32 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-SECTOR_SIZE = 512  # bytes: what a disk writes whole or not at all
+from .content import Inode, Resize, Write, apply_to
 
-# What to do at a call instead of it: fail with this errno; transfer only half (of a write); or
+# What to do at a call instead of it: fail with this errno; transfer only half (of a write);
 # fail a sync, forget what it should have made durable, and say nothing at the next one (as the
-# page cache of Linux does).
-Fault: TypeAlias = int | Literal["short", "lost sync"]
+# page cache of Linux does); or any fault that fits the call.
+Fault: TypeAlias = int | Literal["short", "lost sync", "any"]
+
+NO_ROOM = [errno.ENOSPC, errno.EDQUOT]
+FITTING: dict[str, list[Fault]] = {
+    "open": [errno.EIO, errno.EMFILE, errno.ENFILE, *NO_ROOM],
+    "pread": [errno.EIO],
+    "pwrite": [errno.EIO, *NO_ROOM, "short", "short"],
+    "sync": [errno.EIO, errno.ENOSPC, "lost sync", "lost sync"],
+    "allocate": [errno.EIO, *NO_ROOM],
+    "truncate": [errno.EIO],
+    "map": [errno.ENOMEM],
+    "rename": [errno.EIO, *NO_ROOM],
+    "unlink": [errno.EIO],
+    "make_directory": [errno.EIO, *NO_ROOM],
+    "sync_directory": [errno.EIO],
+    "list_directory": [errno.EIO, errno.EMFILE],
+    "lmdb commit": [errno.EIO, *NO_ROOM],
+}
 
 
 class PowerLoss(OSError):
@@ -31,81 +47,12 @@ class PowerLoss(OSError):
 
 
 @dataclass
-class Write:
-    position: int
-    data: bytes
-
-
-@dataclass
-class Resize:
-    size: int
-
-
-@dataclass(eq=False)
-class Inode:
-    durable: bytearray = field(default_factory=bytearray)
-    current: bytearray = field(default_factory=bytearray)
-    unsynced: list[Write | Resize] = field(default_factory=list)
-
-    def apply(self, change: Write | Resize) -> None:
-        self.unsynced.append(change)
-        apply_to(self.current, change)
-
-    def sync(self) -> None:
-        # Not a copy of ``current``: that may hold what an earlier failed sync has lost.
-        for change in self.unsynced:
-            apply_to(self.durable, change)
-        self.unsynced.clear()
-
-    def after_crash(self, rng: random.Random) -> Inode:
-        content = bytearray(self.durable)
-        for change in self.unsynced:
-            survive(content, change, rng)
-        return Inode(bytearray(content), content)
-
-
-def apply_to(content: bytearray, change: Write | Resize) -> None:
-    if isinstance(change, Resize):
-        del content[change.size :]
-        content.extend(bytes(change.size - len(content)))
-        return
-    end = change.position + len(change.data)
-    content.extend(bytes(max(0, end - len(content))))
-    content[change.position : end] = change.data
-
-
-def survive(content: bytearray, change: Write | Resize, rng: random.Random) -> None:
-    """Apply what a crash leaves of one change."""
-    fate = rng.choice(["kept", "lost", "torn", "zeroed", "grown"])
-    if isinstance(change, Resize):
-        if fate in ("kept", "grown"):
-            apply_to(content, change)
-    elif fate == "kept":
-        apply_to(content, change)
-    elif fate == "grown":  # the size was journalled, the data was not written
-        end = change.position + len(change.data)
-        content.extend(bytes(max(0, end - len(content))))
-    elif fate != "lost":
-        for part in sectors(change):
-            if rng.random() < 0.5:
-                blank = Write(part.position, bytes(len(part.data)))
-                apply_to(content, part if fate == "torn" else blank)
-
-
-def sectors(write: Write) -> Iterator[Write]:
-    position, end = write.position, write.position + len(write.data)
-    while position < end:
-        stop = min(end, position - position % SECTOR_SIZE + SECTOR_SIZE)
-        yield Write(position, write.data[position - write.position : stop - write.position])
-        position = stop
-
-
-@dataclass
 class NameChange:
     """One step of a directory: what each name in it stands for afterwards."""
 
     directory: str
     names: dict[str, Inode | None]
+    made: frozenset[str] = frozenset()  # directories
 
 
 class SimulatedDisk:
@@ -115,6 +62,7 @@ class SimulatedDisk:
         call_count: calls so far (those that only look at clock or chance do not count).
         crash_at: the call during which the power goes off.
         faults: what goes wrong at which call.
+        met: (operation, fault) of every fault that came about.
         trace: (operation, path) of every call.
         clock_ns: both clocks; tests move it.
     """
@@ -125,12 +73,15 @@ class SimulatedDisk:
         self.durable_names: dict[str, Inode] = {}
         self.unsynced_names: list[NameChange] = []
         self.directories: set[str] = set()
+        self.durable_directories: set[str] = set()
+        self.roots: set[str] = set()
         self.descriptors: dict[int, tuple[str, Inode]] = {}
         self.locked: dict[Inode, int] = {}
         self.call_count = 0
         self.crash_at: int | None = None
         self.crashed = False
         self.faults: dict[int, Fault] = {}
+        self.met: list[tuple[str, Fault]] = []
         self.trace: list[tuple[str, str]] = []
         self.clock_ns = 1_700_000_000_000_000_000
         self._next_fd = 1000
@@ -149,6 +100,10 @@ class SimulatedDisk:
         if not changes:
             self._done()
         fault = self.faults.get(self.call_count)
+        if fault == "any":
+            fault = self.rng.choice(FITTING.get(operation, [None]))
+        if fault is not None:
+            self.met.append((operation, fault))
         if isinstance(fault, int):
             raise OSError(fault, os.strerror(fault), path)
         return fault
@@ -161,26 +116,36 @@ class SimulatedDisk:
     def crash(self, seed: int | None = None) -> SimulatedDisk:
         """The disk that comes up after the power went off now."""
         after = SimulatedDisk(self.rng.getrandbits(64) if seed is None else seed)
-        after.directories = set(self.directories)
         after.clock_ns = self.clock_ns
-        names = dict(self.durable_names)
-        for change in self._surviving_names(after.rng):
-            apply_names(names, change)
+        directories, names = set(self.durable_directories), dict(self.durable_names)
+        for change in self.unsynced_names:
+            if after.rng.random() < 0.5:
+                apply_names(names, change)
+                directories |= change.made
+        after.directories = {path for path in directories if self._is_reachable(path, directories)}
+        after.durable_directories, after.roots = set(after.directories), self.roots
+        names = {p: inode for p, inode in names.items() if os.path.dirname(p) in after.directories}
         twins = {id(inode): inode.after_crash(after.rng) for inode in names.values()}
         after.names = {name: twins[id(inode)] for name, inode in names.items()}
         after.durable_names = dict(after.names)
         return after
 
-    def _surviving_names(self, rng: random.Random) -> list[NameChange]:
-        """Each unsynced change of names may be lost, and with it what builds on it."""
-        survivors: list[NameChange] = []
-        lost_names: set[str] = set()
-        for change in self.unsynced_names:
-            if rng.random() < 0.5 or lost_names & change.names.keys():
-                lost_names |= change.names.keys()
-            else:
-                survivors.append(change)
-        return survivors
+    def kill(self) -> SimulatedDisk:
+        """The same disk for the next process: the page cache stays, descriptors and locks go."""
+        after = SimulatedDisk(self.rng.getrandbits(64))
+        after.clock_ns = self.clock_ns
+        after.directories, after.roots = self.directories, self.roots
+        after.durable_directories = self.durable_directories
+        after.names, after.durable_names = self.names, self.durable_names
+        after.unsynced_names = self.unsynced_names
+        self.crashed = True  # for whoever still holds a descriptor
+        return after
+
+    def _is_reachable(self, path: str, directories: set[str]) -> bool:
+        """Whether a directory and all above it are there."""
+        if path not in directories or path in self.roots:
+            return path in directories
+        return self._is_reachable(os.path.dirname(path), directories)
 
     # -- for tests ------------------------------------------------------------------------
 
@@ -296,10 +261,16 @@ class SimulatedDisk:
         self._done()
 
     def make_directory(self, path: str) -> None:
-        """Directories are durable at once: the store makes them before it promises anything."""
+        """Make a directory; one whose parent is not of this disk is its root, and durable."""
         self._call("make_directory", path, changes=True)
         if path in self.directories:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        parent = os.path.dirname(path)
+        if parent in self.directories:
+            self.unsynced_names.append(NameChange(parent, {}, frozenset([path])))
+        else:
+            self.roots.add(path)
+            self.durable_directories.add(path)
         self.directories.add(path)
         self._done()
 
@@ -309,9 +280,10 @@ class SimulatedDisk:
         for change in self.unsynced_names:
             if change.directory == path:
                 apply_names(self.durable_names, change)
+                self.durable_directories |= change.made
             else:
                 rest.append(change)
-        self.unsynced_names = rest
+        self.unsynced_names[:] = rest
 
     def list_directory(self, path: str) -> list[str]:
         self._call("list_directory", path)
