@@ -258,12 +258,12 @@ class FileEngine:
         spans = [Span(entry.stream_id, state.base, state.tail, entry.tail)]
         below, source_id, quarantine = state.base, state.source_id, entry.quarantine
         while below > 0 and source_id is not None:
+            # Its origin: the end of fork and source together may be logged, and not yet durable.
             source = self.catalog.entry(source_id)
-            assert source.reserved is not None, "a source outlives its forks"
             quarantine = _first_damage(quarantine, source.quarantine, below)
-            base = min(source.reserved.base, below)
+            base = min(source.origin.base, below)
             spans.append(Span(source_id, base, below, source.tail))
-            below, source_id = base, source.reserved.source_id
+            below, source_id = base, source.origin.source_id
         spans.reverse()
         return View(state, spans, self.segments, quarantine)
 
@@ -377,9 +377,9 @@ class FileEngine:
 
     def failed(self) -> StoreFailed:
         """What to tell everybody after the log failed (I7)."""
+        code, what = self.log.failure or (0, "the log")
         return StoreFailed(
-            f"{self.path}: {self.log.failure}; nothing is acknowledged until the store is "
-            "opened again"
+            f"{what}: {os.strerror(code)}; nothing is acknowledged until the store is opened again"
         )
 
     # -- closing -----------------------------------------------------------------------------
@@ -433,6 +433,9 @@ class FileEngine:
         self.log.stop()
         if self._committer.is_alive():
             self._committer.join()
+        elif not self.has_threads and self.log.failure is None:
+            with suppress(StoreFailed):
+                self._commit(self.log.staged_lsn)
         self.publish()
 
     def release(self) -> None:
