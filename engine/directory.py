@@ -103,6 +103,18 @@ def _make(disk: Disk, path: Path) -> None:
     for folder in reversed(missing):
         disk.make_directory(folder)
         disk.sync_directory(folder.parent)
+    if not missing and not disk.exists(path / "FORMAT"):
+        _sync_parents(disk, path)
+
+
+def _sync_parents(disk: Disk, path: Path) -> None:
+    """Whoever made the directory may have been killed before it was durable."""
+    for parent in path.parents:
+        try:
+            disk.sync_directory(parent)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL):
+                raise  # others are not ours to sync, and then were not made by us
 
 
 def _refuse_strangers(disk: Disk, path: Path) -> None:

@@ -101,13 +101,11 @@ def _give_up(disk: Disk, directory: DataDirectory, metadata: Metadata | None) ->
 
 
 def _make_folders(disk: Disk, directory: DataDirectory, options: FileStoreOptions) -> None:
-    made = False
     for folder in (directory.wal, directory.segments):
         if not disk.exists(folder):
             disk.make_directory(folder)
-            made = True
-    if made:
-        disk.sync_directory(directory.path)
+    # Also if it was all there: whoever made it may have been killed before it was durable.
+    disk.sync_directory(directory.path)
     for name in disk.list_directory(directory.segments):
         if name.endswith(".tmp"):  # a flush that a crash cut short: nothing refers to it
             disk.unlink(directory.segments / name)
