@@ -250,6 +250,7 @@ class Catalog:
             accessed_at = row.state.last_accessed_at + self._access_slack(row)
             state = replace(row.state, last_accessed_at=accessed_at)
             found = Entry(state, lsn=row.lsn, visible=True)
+            found.logged_at = row.state.last_accessed_at  # what was allowed for is not logged
             found.quarantine = row.quarantine
             self.entries[found.stream_id] = found
         return found

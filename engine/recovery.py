@@ -149,6 +149,10 @@ def _open(
         # From now on a log that is missing is known to be.
         lsn, file_seq, position = log.durable_point()
         metadata.commit(replace(FIRST, lsn=lsn, file_seq=file_seq, position=position), [])
+    elif checkpoint.clean and not result.damage:
+        # From now on rows may be older than the last accesses.
+        checkpoint = replace(checkpoint, clean=False)
+        metadata.commit(checkpoint, [])
     projection.visible_lsn = max(checkpoint.lsn, result.last_lsn)
     for torn in result.torn:
         logger.warning("torn tail of the log, never acknowledged, cut off and kept: %s", torn)
@@ -339,7 +343,7 @@ class Replay:
             last_accessed_at=max(before.last_accessed_at, meta.accessed_at),
         )
         self._change(lsn, entry, after, producer)
-        entry.logged_at = after.last_accessed_at
+        entry.logged_at = max(entry.logged_at, meta.accessed_at)
 
     def _delete(self, lsn: int, entry: Entry, meta: DeleteMeta) -> None:
         if meta.soft:
