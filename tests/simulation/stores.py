@@ -1,26 +1,26 @@
-"""A file store on a simulated disk, a workload for it, and the oracle: the store in memory.
+"""A file store on a simulated disk, and its oracle: the store in memory.
 
-Every step of a workload is done to both stores. After a crash the file store must show exactly
-what the memory store showed before the step that was cut short, or after it; nothing between,
-and nothing else. LMDB lives on the real disk; its commits are atomic, and count as calls.
+Every operation is done to both stores. After a crash the file store must show exactly what the
+memory store showed before the operation that was cut short, or after it; nothing between, and
+nothing else. LMDB lives on the real disk; its commits are atomic, and count as calls.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import lmdb
+
 from durastream._native.delegated_disk import DelegatedDisk
-from durastream.engine.errors import StorageError
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.options import KIB, MIB, FileStoreOptions, Limits
 from durastream.engine.store import Store
-from durastream.protocol.errors import StreamError
 
-from .disk import SimulatedDisk
+from .disk import PowerLoss, SimulatedDisk
 
 PATHS = ["/a", "/b", "/c", "/d"]
 PRODUCERS = ["p", "q"]
@@ -37,7 +37,18 @@ OPTIONS = FileStoreOptions(
     reserve_size=0,
 )
 
-Step = Callable[[Store], Any]
+
+class Clock:
+    """Both stores' clock; it stands still during an operation, so that both see one instant."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, ms: int) -> None:
+        self.now += ms
 
 
 def new_disk(seed: int) -> SimulatedDisk:
@@ -46,12 +57,17 @@ def new_disk(seed: int) -> SimulatedDisk:
     return disk
 
 
-def open_store(disk: SimulatedDisk, metadata: Path, clock: Callable[[], int]) -> Any:
+def open_store(
+    disk: SimulatedDisk,
+    metadata: Path,
+    clock: Callable[[], int],
+    options: FileStoreOptions = OPTIONS,
+) -> Any:
     """Open without threads: the only calls are those that a test makes."""
     store = FileBackedStreamStore(
         "/data",
         limits=LIMITS,
-        options=OPTIONS,
+        options=options,
         disk=DelegatedDisk(disk),
         metadata_path=metadata,
         clock=clock,
@@ -60,7 +76,12 @@ def open_store(disk: SimulatedDisk, metadata: Path, clock: Callable[[], int]) ->
     commit = store._engine.metadata.commit
 
     def counted(*args: Any) -> None:
-        disk._call("lmdb commit", "meta.lmdb", changes=True)
+        try:
+            disk._call("lmdb commit", "meta.lmdb", changes=True)
+        except PowerLoss:
+            raise
+        except OSError as error:
+            raise lmdb.DiskError(str(error)) from error
         commit(*args)
         disk._done()
 
@@ -75,6 +96,7 @@ def abandon(store: Any) -> None:
 
 def observe(store: Store) -> dict[str, Any]:
     """Everything that users can see, producers included."""
+    end_expired(store)
     seen: dict[str, Any] = {"list": list(store.list())}
     for path in PATHS:
         found = store.get(path)
@@ -92,6 +114,24 @@ def observe(store: Store) -> dict[str, Any]:
     return seen
 
 
+def end_expired(store: Store) -> None:
+    """Streams whose time is over end when they are asked for; until then sources wait for them."""
+    for path in PATHS:
+        store.get(path)
+
+
+def copy_of(oracle: StreamStore) -> StreamStore:
+    """A store in memory that goes its own way from here; what never changes is shared."""
+    streams = oracle._streams
+    values: list[Any] = [streams._limits, streams._clock]
+    for stream in streams._by_id.values():
+        values += [stream.state, *stream.producers.values(), *stream._appends._batches]
+        values += [batch for span in stream._inherited for batch in span.appends._batches]
+    copied = StreamStore(limits=oracle.limits, clock=streams._clock)
+    copied._streams = deepcopy(streams, {id(value): value for value in values})
+    return copied
+
+
 def contents(store: Store, path: str) -> list[tuple[bytes, str]]:
     messages, at = [], None
     while True:
@@ -100,89 +140,3 @@ def contents(store: Store, path: str) -> list[tuple[bytes, str]]:
         at = result.next_offset
         if result.up_to_date:
             return messages
-
-
-def flush(store: Store) -> None:
-    if isinstance(store, FileBackedStreamStore):
-        store.flush()
-
-
-def prove(store: Store) -> None:
-    """The committer's idle watermark."""
-    if isinstance(store, FileBackedStreamStore):
-        store._engine.log.commit_step(idle=True)
-
-
-class Workload:
-    """Steps that refer to what the oracle holds by then, the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
-        self._count = 0
-        self._seqs: dict[tuple[int, str], int] = {}
-
-    def step(self, oracle: StreamStore) -> Step:
-        """The next step."""
-        self._count += 1
-        rng = self._rng
-        path = rng.choice(PATHS)
-        found = oracle.get(path)
-        if found is None or found.soft_deleted or rng.random() < 0.05:
-            return self._create(oracle, path)
-        kinds = [self._append] * 6 + [self._produce] * 5 + [self._close] + [self._delete] * 2
-        kinds += [lambda *_: flush] * 2 + [lambda *_: prove]
-        return rng.choice(kinds)(oracle, path)
-
-    def _body(self) -> bytes:
-        size = self._rng.choice([1, 20, 300, 5000, 20_000])
-        return (b"%d:" % self._count + b"x" * size)[: max(size, 8)]
-
-    def _create(self, oracle: StreamStore, path: str) -> Step:
-        rng, body = self._rng, self._body()
-        source = rng.choice(PATHS)
-        if source != path and oracle.has(source) and rng.random() < 0.7:
-            offsets = [message[1] for message in contents(oracle, source)]
-            offset = rng.choice(offsets) if offsets and rng.random() < 0.7 else None
-            return lambda store: store.create(
-                path, forked_from=source, fork_offset=offset, initial_data=body[:20]
-            )
-        ttl = rng.choice([None, None, 1000])
-        closed = rng.random() < 0.1
-        body = body[: rng.choice([0, 50])]
-        return lambda store: store.create(path, ttl_seconds=ttl, closed=closed, initial_data=body)
-
-    def _append(self, oracle: StreamStore, path: str) -> Step:
-        body, close = self._body(), self._rng.random() < 0.05
-        seq = f"{self._count:06d}" if self._rng.random() < 0.3 else None
-        return lambda store: store.append(path, body, seq=seq, close=close)
-
-    def _produce(self, oracle: StreamStore, path: str) -> Step:
-        found = oracle.get(path)
-        assert found is not None
-        name = self._rng.choice(PRODUCERS)
-        key = (found.incarnation, name)
-        retry = self._rng.random() < 0.2 and key in self._seqs
-        seq = self._seqs.get(key, -1) + (0 if retry else 1)
-        self._seqs[key] = seq
-        body = self._body()
-        return lambda store: store.append_with_producer(
-            path, body, producer_id=name, producer_epoch=0, producer_seq=seq
-        )
-
-    def _close(self, oracle: StreamStore, path: str) -> Step:
-        return lambda store: store.close_stream(path)
-
-    def _delete(self, oracle: StreamStore, path: str) -> Step:
-        return lambda store: store.delete(path)
-
-
-def attempt(store: Store, step: Step) -> Any:
-    """The outcome of a step; trouble of the medium is raised, a refusal is an outcome."""
-    try:
-        result = step(store)
-    except StorageError:
-        raise
-    except StreamError as refusal:
-        return type(refusal)
-    # Incarnations differ between the stores, and so does what says nothing of the outcome.
-    return getattr(result, "current_offset", None) or getattr(result, "offset", None)

@@ -1,0 +1,106 @@
+"""What the simulator found (tests/crash/test_simulator.py), each as the few steps that it takes."""
+
+import pytest
+
+from durastream.engine.errors import OpenError
+from simulation.stores import Clock, abandon, new_disk, open_store
+from simulation.workload import Operation, outcome_of
+
+TTL = 1000  # seconds
+NOT_LOGGED = 1000 * TTL // 16 - 1  # ms after an access: the next one is only remembered
+
+
+class Machine:
+    """One store on one disk, with a power switch."""
+
+    def __init__(self, folder, seed=1):
+        self.disk = new_disk(seed)
+        self.clock = Clock()
+        self.metadata = folder / f"{seed}.lmdb"
+        self.store = None
+
+    def open(self):
+        self.store = open_store(self.disk, self.metadata, self.clock)
+        return self.store
+
+    def end(self, disk):
+        if self.store is not None:
+            abandon(self.store)
+        self.disk, self.store = disk, None
+
+    def lose_power(self):
+        self.end(self.disk.crash())
+        return self.open()
+
+    def close(self):
+        self.store.close()
+        self.end(self.disk.kill())
+        return self.open()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_a_fork_is_read_while_its_end_and_that_of_its_source_wait_for_the_disk(machine):
+    store = machine.open()
+    store.create("/source", initial_data=b"inherited,")
+    store.create("/fork", forked_from="/source", initial_data=b"own")
+    store.delete("/source")
+    staged = Operation("delete", "/fork").stage(store)
+    assert bytes(store.read("/fork")) == b"inherited,own"
+    store._engine.wait_durable(staged.lsn)
+    assert outcome_of(lambda: store.read("/fork")) == "StreamNotFound"
+
+
+def access(machine):
+    """An access that no record tells of; when it was."""
+    machine.clock.advance(NOT_LOGGED)
+    machine.store.read("/a")
+    return machine.clock.now
+
+
+def test_an_access_after_an_orderly_end_outlives_a_crash(machine):
+    machine.open().create("/a", ttl_seconds=TTL)
+    machine.close()
+    accessed_at = access(machine)
+    assert machine.lose_power().get("/a").last_accessed_at >= accessed_at
+
+
+def test_an_access_after_a_crash_outlives_an_orderly_end(machine):
+    machine.open().create("/a", ttl_seconds=TTL)
+    machine.store.flush()
+    machine.lose_power()
+    accessed_at = access(machine)
+    assert machine.close().get("/a").last_accessed_at >= accessed_at
+
+
+def test_a_crash_makes_an_access_later_by_one_interval_at_most(machine):
+    machine.open().create("/a", ttl_seconds=TTL)
+    machine.store.flush()
+    accessed_at = machine.clock.now
+    machine.store.create("/fork", forked_from="/a")  # a record that names it, and no access
+    assert machine.lose_power().get("/a").last_accessed_at <= accessed_at + NOT_LOGGED + 1
+
+
+def killed_at(folder, call):
+    """A machine whose first process was killed while it opened; None if it was open by then."""
+    machine = Machine(folder, call)
+    machine.disk.crash_at = machine.disk.call_count + call
+    try:
+        machine.open()
+    except (OpenError, OSError):
+        machine.end(machine.disk.kill())
+        return machine
+    return None
+
+
+def test_what_a_killed_process_made_is_made_durable_by_the_next(tmp_path):
+    call = 1
+    while machine := killed_at(tmp_path, call):
+        machine.open().create("/a", initial_data=b"acknowledged")
+        for _ in range(3):
+            assert bytes(machine.lose_power().read("/a")) == b"acknowledged", f"call {call}"
+        call += 1
+    assert call > 15
