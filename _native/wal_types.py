@@ -48,3 +48,29 @@ class Recovery(NamedTuple):
     torn: list[Torn]
     damage: list[Damage]
     harmless: list[Damage]
+
+
+class ScannedRecord(NamedTuple):
+    """A record as it lies in the log. With ``damaged`` only its header can be believed."""
+
+    lsn: int
+    kind: int
+    stream_id: int
+    base: int  # position in the stream of its first data byte
+    data_size: int
+    message_count: int
+    meta: bytes  # empty if damaged
+    position: int  # bytes from the start of the file
+    damaged: bool
+
+
+class ScannedFrame(NamedTuple):
+    """A frame of the log, with those of its records that were asked for."""
+
+    file: str
+    position: int  # bytes from the start of the file
+    first_lsn: int
+    watermark: int
+    size: int  # bytes of its records
+    record_count: int
+    records: list[ScannedRecord]
