@@ -10,7 +10,9 @@ import click
 
 from .. import __version__
 from .default_group import DefaultGroup
+from .inspect import inspect
 from .serve import serve
+from .verify import verify
 
 __all__ = ["main"]
 
@@ -32,3 +34,5 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(verify)
+main.add_command(inspect)

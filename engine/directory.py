@@ -35,6 +35,10 @@ class Format(msgspec.Struct, frozen=True):
     name: str = "durastream"
 
 
+class FormatDamaged(UnknownFormat):
+    """FORMAT is not what was written, or is missing beside the files of a store."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
     """An open, locked data directory."""
@@ -71,9 +75,30 @@ def open_directory(disk: Disk, path: Path) -> DataDirectory:
     try:
         _make(disk, path)
         _refuse_strangers(disk, path)
-        lock = _lock(disk, path)
+        lock = _lock(disk, path / "LOCK", os.O_RDWR | os.O_CREAT)
         try:
             return DataDirectory(path, _read_or_write_format(disk, path), lock)
+        except BaseException:
+            disk.close(lock)
+            raise
+    except OSError as error:
+        raise open_error(path, error) from error
+
+
+def open_existing(disk: Disk, path: Path) -> DataDirectory:
+    """Lock ``path`` and read its FORMAT without changing anything: for tools that only look.
+
+    Raises: DirectoryInUse, FormatDamaged, UnknownFormat, OpenError.
+    """
+    try:
+        if not disk.exists(path / "FORMAT"):
+            held = any(disk.exists(path / name) for name in ("wal", "segments", "meta.lmdb"))
+            kind = FormatDamaged if held else UnknownFormat
+            raise kind(f"{path}: not a data directory of durastream (no FORMAT file)")
+        # A copy may have no LOCK: nobody has it open, for an opener makes one.
+        lock = _lock(disk, path / ("LOCK" if disk.exists(path / "LOCK") else "FORMAT"), os.O_RDONLY)
+        try:
+            return DataDirectory(path, _read_format(disk, path), lock)
         except BaseException:
             disk.close(lock)
             raise
@@ -127,26 +152,29 @@ def _refuse_strangers(disk: Disk, path: Path) -> None:
         )
 
 
-def _lock(disk: Disk, path: Path) -> int:
-    handle = disk.open(path / "LOCK", os.O_RDWR | os.O_CREAT)
+def _lock(disk: Disk, file: Path, flags: int) -> int:
+    handle = disk.open(file, flags)
     try:
         disk.lock(handle)
     except OSError as error:
         disk.close(handle)
         if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
             raise DirectoryInUse(
-                f"{path}: already open in another process or store; a data directory has one "
-                "writer (use one process, or a directory of its own for each)"
+                f"{file.parent}: already open in another process or store; a data directory has "
+                "one writer (use one process, or a directory of its own for each)"
             ) from error
         raise
     return handle
 
 
 def _read_or_write_format(disk: Disk, path: Path) -> bytes:
-    name = path / "FORMAT"
-    if not disk.exists(name):
-        return _write_format(disk, path, name)
-    handle = disk.open(name, os.O_RDONLY)
+    if not disk.exists(path / "FORMAT"):
+        return _write_format(disk, path, path / "FORMAT")
+    return _read_format(disk, path)
+
+
+def _read_format(disk: Disk, path: Path) -> bytes:
+    handle = disk.open(path / "FORMAT", os.O_RDONLY)
     try:
         raw = disk.pread(handle, 4096, 0)
     finally:
@@ -159,11 +187,11 @@ def _check_format(path: Path, raw: bytes) -> bytes:
         found = msgspec.json.decode(raw, type=Format)
         store_id = bytes.fromhex(found.store_id)
     except (msgspec.DecodeError, ValueError) as error:
-        raise UnknownFormat(
+        raise FormatDamaged(
             f"{path / 'FORMAT'}: damaged ({error}); restore it from a backup"
         ) from None
     if found.name != "durastream" or len(store_id) != 16:
-        raise UnknownFormat(f"{path / 'FORMAT'}: not a data directory of durastream")
+        raise FormatDamaged(f"{path / 'FORMAT'}: not a data directory of durastream")
     if found.format > FORMAT_VERSION:
         raise UnknownFormat(
             f"{path}: written in format {found.format}, and this version knows formats up to "

@@ -67,6 +67,15 @@ class TableSum(msgspec.Struct, frozen=True, array_like=True):
     total: int = 0
 
 
+class StoredRow(NamedTuple):
+    """A row as it stands in a table, perhaps damaged."""
+
+    key: bytes
+    value: bytes
+    checksum: int  # as stored
+    is_whole: bool  # whether the checksum is that of table, key and value
+
+
 class StreamChange(NamedTuple):
     """A stream as of the checkpoint to be written; ``state`` None removes it."""
 
@@ -170,10 +179,14 @@ class Table:
         return stored
 
     def _open(self, key: bytes, stored: bytes) -> bytes:
-        value = stored[:-_CHECKSUM_SIZE]
-        if len(stored) < _CHECKSUM_SIZE or self._checksum(key, value) != stored[len(value) :]:
+        if not self.is_whole(key, stored):
             raise Damaged(f"row {key!r} of table {self.name}", "meta.lmdb")
-        return value
+        return stored[:-_CHECKSUM_SIZE]
+
+    def is_whole(self, key: bytes, stored: bytes) -> bool:
+        """Whether the checksum at the end of ``stored`` is right."""
+        value = stored[:-_CHECKSUM_SIZE]
+        return len(stored) >= _CHECKSUM_SIZE and self._checksum(key, value) == stored[len(value) :]
 
     def _checksum(self, key: bytes, value: bytes) -> bytes:
         return xxh64(self._prefix + len(key).to_bytes(2, "little") + key + value).to_bytes(
@@ -210,16 +223,19 @@ class Metadata:
     Args:
         directory: of the environment; created if missing.
         map_size: bytes of address space.
+        read_only: change no byte of it, not even LMDB's table of readers: only for who holds
+            the data directory's lock.
     """
 
     def __init__(self, directory: Path, *, map_size: int, read_only: bool = False) -> None:
-        _check_size(directory / "data.mdb")
+        _check_size(directory / "data.mdb", read_only)
         self._env = lmdb.open(
             os.fspath(directory),
             map_size=map_size,
             max_dbs=16,
             max_readers=512,
             readonly=read_only,
+            lock=not read_only,
             metasync=True,
             sync=True,
             writemap=False,
@@ -300,6 +316,18 @@ class Metadata:
                 msgspec.msgpack.decode(value, type=SegmentEntry)
                 for _, value in self._segments.scan(txn)
             ]
+
+    def scan(self, table: str, start: bytes = b"") -> Iterator[StoredRow]:
+        """A table from ``start`` on as it is stored, damage included: for tools that look."""
+        found: Table = getattr(self, f"_{table}")
+        with self._env.begin() as txn:
+            for key, stored in found.scan_stored(txn, start):
+                value = stored[:-_CHECKSUM_SIZE]
+                yield StoredRow(key, value, _trailer(stored), found.is_whole(key, stored))
+
+    def recorded_sum(self, table: str) -> TableSum:
+        """What the last commit says that the table holds."""
+        return self._sums.get(table, TableSum())
 
     def verify(self) -> None:
         """Check every row and the sums of all tables. Raises: Damaged."""
@@ -420,7 +448,7 @@ def _deadline(state: StreamState | None) -> bytes | None:
     return None if deadline is None else id_key(max(0, deadline))
 
 
-def _check_size(data_file: Path) -> None:
+def _check_size(data_file: Path, read_only: bool) -> None:
     """Refuse a data file that was cut short: mapping it would kill the process.
 
     LMDB's newer meta page names the last page in use. LMDB does not write a last page that
@@ -437,7 +465,7 @@ def _check_size(data_file: Path) -> None:
         needed, page_size = _needed_size(file.read(2 * _META_STRIDE_MAX))
     if needed - size > _UNWRITTEN_PAGES_MAX * page_size:
         raise Damaged(f"{data_file.name} is cut short", f"byte {size} of {needed}")
-    if needed > size:
+    if needed > size and not read_only:
         os.truncate(data_file, needed)
 
 

@@ -1,0 +1,197 @@
+"""Verify a data directory as it lies: every checksum, and each part against the others (I6).
+
+Rows first, since they name the rest; then the log behind the checkpoint; then segments, which
+are most of the bytes; then what must agree: rows with segments, each stream's bytes, forks
+with references. Nothing on disk is changed, and nothing is repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .._native.disk import Disk, PosixDisk
+from .._native.segment import Segment, SegmentDamaged
+from .directory import FormatDamaged
+from .findings import Finding, Findings
+from .metadata import SegmentEntry
+from .offline import Offline, open_offline
+from .verify_log import LogSummary, verify_log, verify_quarantine
+from .verify_rows import Rows, read_rows, verify_tables
+from .verify_segments import (
+    SEGMENT_NAME,
+    Stored,
+    verify_coverage,
+    verify_names,
+    verify_rows_against,
+    verify_segments,
+)
+
+_NAMES = {"FORMAT", "FORMAT.tmp", "LOCK", "reserve", "wal", "segments", "meta.lmdb"}
+_ROW_NAMES = {"data.mdb", "lock.mdb"}
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome. Sizes are bytes."""
+
+    directory: str
+    store_id: str = ""  # hexadecimal digits
+    stream_count: int = 0
+    segment_count: int = 0
+    segment_size: int = 0
+    log_file_count: int = 0
+    log_frame_count: int = 0
+    log_record_count: int = 0
+    last_lsn: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_damaged(self) -> bool:
+        return any(found.severity == "damage" for found in self.findings)
+
+
+class Verification:
+    """One verification of the directory ``path``, in small steps.
+
+    Args:
+        disk: the seam that all is read through, but LMDB; None: the real disk.
+        metadata_path: LMDB's directory if ``disk`` is simulated.
+        probe: see ``open_offline``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        disk: Disk | None = None,
+        metadata_path: Path | None = None,
+        *,
+        probe: bool = True,
+    ) -> None:
+        self._disk = disk or PosixDisk()
+        self._path = path
+        self._rows_path = metadata_path or path / "meta.lmdb"
+        self._probe = probe
+        self._findings = Findings()
+        self.report = Report(str(path))
+
+    @property
+    def total_size(self) -> int:
+        """Bytes to read, about."""
+        folders = (self._path / "segments", self._path / "wal", self._rows_path)
+        return sum(map(_folder_size, folders))
+
+    def run(self) -> Iterator[int]:
+        """Verify; yields bytes done since the last step. ``report`` is complete at the end.
+
+        Raises: DirectoryInUse, UnknownFormat, OpenError.
+        """
+        try:
+            with open_offline(self._path, self._disk, self._rows_path, probe=self._probe) as store:
+                self.report.store_id = store.directory.store_id.hex()
+                yield from self._verify(store)
+        except FormatDamaged as error:
+            self._findings.add("format", str(error), "FORMAT")
+        self.report.findings = self._findings.all()
+
+    def _verify(self, store: Offline) -> Iterator[int]:
+        findings, report = self._findings, self.report
+        self._verify_top(store)
+        if store.is_new:
+            return
+        if store.trouble is not None:
+            findings.add("rows-unreadable", *store.trouble)
+        rows = self._read_rows(store)
+        report.stream_count = len(rows.streams)
+        yield _folder_size(self._rows_path)
+        summary = LogSummary()
+        verify_log(store, rows, summary, findings)
+        yield _folder_size(self._path / "wal")
+        report.log_file_count, report.last_lsn = summary.file_count, summary.last_lsn
+        report.log_frame_count, report.log_record_count = summary.frame_count, summary.record_count
+        yield from self._verify_segments(store, rows)
+        verify_quarantine(rows, findings)
+
+    def _read_rows(self, store: Offline) -> Rows:
+        findings, rows = self._findings, Rows()
+        if store.metadata is None:
+            rows.is_complete = False
+            return rows
+        rows = read_rows(store.metadata, findings)
+        for state in rows.states():
+            findings.paths[state.stream_id] = state.path
+        if rows.is_complete and store.checkpoint is not None:
+            verify_tables(rows, store.checkpoint.next_stream_id, findings)
+            self._verify_checkpoint(store, rows)
+        return rows
+
+    def _verify_segments(self, store: Offline, rows: Rows) -> Iterator[int]:
+        findings, checkpoint, stored = self._findings, store.checkpoint, Stored()
+        listed = rows.segments
+        if not rows.is_complete:
+            listed = _by_name(store)
+        next_segment = 1 if rows.is_complete else None
+        if checkpoint is not None:
+            next_segment = checkpoint.next_segment
+        verify_names(store, listed, next_segment, findings)
+        yield from verify_segments(store, listed, stored, findings)
+        self.report.segment_count = len(listed) - len(stored.unreadable)
+        self.report.segment_size = sum(e.size for e in listed if e not in stored.unreadable)
+        if rows.is_complete:
+            verify_rows_against(stored, rows, findings)
+            verify_coverage(stored, rows, findings)
+
+    def _verify_top(self, store: Offline) -> None:
+        for name in self._disk.list_directory(self._path):
+            if name not in _NAMES:
+                self._findings.add("foreign-file", "not a name of the data directory", name)
+        if self._rows_path.is_dir():
+            for file in sorted(self._rows_path.iterdir()):
+                if file.name not in _ROW_NAMES:
+                    name = f"meta.lmdb/{file.name}"
+                    self._findings.add("foreign-file", "not a name of LMDB's", name)
+
+    def _verify_checkpoint(self, store: Offline, rows: Rows) -> None:
+        """The segments follow each other, up to the checkpoint."""
+        assert store.checkpoint is not None
+        upto, number, file = 0, 0, "meta.lmdb/data.mdb"
+        for entry in sorted(rows.segments, key=lambda entry: entry.number):
+            if entry.after_lsn < upto or entry.upto_lsn < entry.after_lsn:
+                what = f"segment {entry.number} begins behind LSN {entry.after_lsn}, the one "
+                what += f"before it ends at {upto}"
+                self._findings.add("checkpoint", what, file)
+            upto, number = entry.upto_lsn, entry.number
+        if upto > store.checkpoint.lsn or number >= store.checkpoint.next_segment:
+            what = f"older (LSN {store.checkpoint.lsn}) than segment {number} (LSN {upto})"
+            self._findings.add("checkpoint", what, file)
+
+
+def _folder_size(folder: Path) -> int:
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in folder.iterdir())
+    return 0
+
+
+def _by_name(store: Offline) -> list[SegmentEntry]:
+    """The segments as their own headers describe them, when no row lists them."""
+    entries: list[SegmentEntry] = []
+    if not store.disk.exists(store.directory.segments):
+        return entries
+    for name in store.disk.list_directory(store.directory.segments):
+        match = SEGMENT_NAME.fullmatch(name)
+        if match is None:
+            continue
+        number = int(match[1])
+        path = str(store.directory.segment(number))
+        try:
+            found = Segment(store.disk, path, store_id=store.directory.store_id, number=number)
+        except (SegmentDamaged, OSError):
+            entries.append(SegmentEntry(number, 0, 0, 0, 0))
+            continue
+        entries.append(
+            SegmentEntry(number, found.level, found.after_lsn, found.upto_lsn, found.size)
+        )
+        found.close()
+    return entries
