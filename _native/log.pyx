@@ -440,7 +440,11 @@ cdef class Log:
             size = self.disk.size(fd)
             more = min(FILL_SLICE_SIZE, file_size - size) if size < file_size else 0
             self.disk.pwrite(fd, bytes(more), size)
-            self.disk.sync(fd)
+            try:
+                self.disk.sync(fd)
+            except OSError:
+                self.disk.truncate(fd, size)    # it may have a size that the disk knows nothing of
+                raise
         finally:
             self.disk.close(fd)
         return size + more >= file_size

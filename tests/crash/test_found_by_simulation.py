@@ -104,3 +104,16 @@ def test_what_a_killed_process_made_is_made_durable_by_the_next(tmp_path):
             assert bytes(machine.lose_power().read("/a")) == b"acknowledged", f"call {call}"
         call += 1
     assert call > 15
+
+
+def test_a_spare_whose_sync_failed_is_filled_again(machine):
+    store = machine.open()
+    store.create("/a")
+    machine.disk.faults = {machine.disk.call_count + 4: "lost sync"}  # open, size, pwrite, sync
+    store._maintenance._prepare_spare()
+    assert machine.disk.met == [("sync", "lost sync")]
+    store._maintenance._prepare_spare()
+    store.append("/a", b"acknowledged")  # in the spare, now that there is one
+    store = machine.lose_power()
+    assert not store.read_only
+    assert bytes(store.read("/a")) == b"acknowledged"
