@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from .._native.disk import Disk
 from ..protocol.describe import describe
 from ..protocol.errors import StreamError, StreamGone
 from ..protocol.expiry import is_expired
 from ..protocol.fork import Boundaries
-from ..protocol.headers import is_json
+from ..protocol.format import format_messages
 from ..protocol.results import (
     AppendResult,
     Bytes,
@@ -41,10 +40,11 @@ from .fork_boundaries import AskedBoundaries
 from .maintenance import Maintenance
 from .operations import Seen
 from .options import FileStoreOptions, Limits
+from .store_base import StoreBase
 from .waiting import ThreadWaiter
 
 
-class FileBackedStreamStore:
+class FileBackedStreamStore(StoreBase):
     """Streams in a data directory.
 
     Args:
@@ -163,29 +163,6 @@ class FileBackedStreamStore:
             )
         )
 
-    def append_with_producer(
-        self,
-        path: str,
-        data: Bytes,
-        *,
-        producer_id: str,
-        producer_epoch: int,
-        producer_seq: int,
-        content_type: str | None = None,
-        seq: str | None = None,
-        close: bool = False,
-    ) -> AppendResult:
-        return self.append(
-            path,
-            data,
-            content_type=content_type,
-            seq=seq,
-            producer_id=producer_id,
-            producer_epoch=producer_epoch,
-            producer_seq=producer_seq,
-            close=close,
-        )
-
     def close_stream(self, path: str) -> CloseResult:
         return self._engine.run(lambda seen: self._engine.operations.close(seen, path, None))
 
@@ -212,14 +189,6 @@ class FileBackedStreamStore:
     def get(self, path: str) -> Stream | None:
         state = self._engine.run(lambda seen: self.visible_step(seen, path))
         return None if state is None else describe(state)
-
-    def has(self, path: str) -> bool:
-        found = self.get(path)
-        return found is not None and not found.soft_deleted
-
-    def get_current_offset(self, path: str) -> str | None:
-        found = self.get(path)
-        return None if found is None else found.current_offset
 
     def get_producer_epoch(self, path: str, producer_id: str) -> int | None:
         return self._engine.run(lambda seen: self.producer_epoch_step(seen, path, producer_id))
@@ -258,8 +227,7 @@ class FileBackedStreamStore:
 
     def format_response(self, path: str, messages: Sequence[StreamMessage]) -> bytes:
         state = self._engine.run(lambda seen: self._engine.operations.readable(seen, path)[1])
-        data = b"".join(message.data for message in messages)
-        return b"[%b]" % data[:-1] if is_json(state.content_type) else data
+        return format_messages(state.content_type, messages)
 
     def list(self) -> Sequence[str]:
         engine = self._engine
@@ -314,17 +282,6 @@ class FileBackedStreamStore:
         finally:
             self._aio.release()
             engine.release()
-
-    def __enter__(self) -> FileBackedStreamStore:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- steps, shared with ``store.aio`` ------------------------------------------------------
 

@@ -34,6 +34,7 @@ from .catalog import Cold
 from .errors import StorageError, StoreClosed
 from .file_engine import BUSY_DELAY, BUSY_PATIENCE, FileEngine, Step
 from .ranges import NeedsDisk
+from .store_base import AsyncStoreBase
 from .waiting import LoopWaiter
 from .wakeup import WakeUp
 
@@ -105,7 +106,7 @@ class CommitWaiters:
         self._wakeup.close()
 
 
-class AsyncFileStore:
+class AsyncFileStore(AsyncStoreBase):
     """The contract of ``FileBackedStreamStore`` for event loops, any number of them."""
 
     def __init__(self, store: FileBackedStreamStore, engine: FileEngine) -> None:
@@ -214,29 +215,6 @@ class AsyncFileStore:
             )
         )
 
-    async def append_with_producer(
-        self,
-        path: str,
-        data: Bytes,
-        *,
-        producer_id: str,
-        producer_epoch: int,
-        producer_seq: int,
-        content_type: str | None = None,
-        seq: str | None = None,
-        close: bool = False,
-    ) -> AppendResult:
-        return await self.append(
-            path,
-            data,
-            content_type=content_type,
-            seq=seq,
-            producer_id=producer_id,
-            producer_epoch=producer_epoch,
-            producer_seq=producer_seq,
-            close=close,
-        )
-
     async def close_stream(self, path: str) -> CloseResult:
         return await self._run(lambda seen: self._engine.operations.close(seen, path, None))
 
@@ -257,14 +235,6 @@ class AsyncFileStore:
     async def get(self, path: str) -> Stream | None:
         state = await self._run(lambda seen: self._store.visible_step(seen, path))
         return None if state is None else describe(state)
-
-    async def has(self, path: str) -> bool:
-        found = await self.get(path)
-        return found is not None and not found.soft_deleted
-
-    async def get_current_offset(self, path: str) -> str | None:
-        found = await self.get(path)
-        return None if found is None else found.current_offset
 
     async def get_producer_epoch(self, path: str, producer_id: str) -> int | None:
         return await self._run(

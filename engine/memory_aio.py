@@ -20,6 +20,7 @@ from ..protocol.results import (
     StreamMessage,
     WaitResult,
 )
+from .store_base import AsyncStoreBase
 from .waiting import LoopWaiter
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WORKER_SIZE = 128 * 1024
 
 
-class AsyncStreamStore:
+class AsyncStreamStore(AsyncStoreBase):
     """``AsyncStore`` in memory."""
 
     def __init__(self, store: StreamStore) -> None:
@@ -66,9 +67,6 @@ class AsyncStreamStore:
     async def get(self, path: str) -> Stream | None:
         return self._store.get(path)
 
-    async def has(self, path: str) -> bool:
-        return self._store.has(path)
-
     async def append(
         self,
         path: str,
@@ -94,29 +92,6 @@ class AsyncStreamStore:
             )
 
         return step() if len(data) < WORKER_SIZE else await asyncio.to_thread(step)
-
-    async def append_with_producer(
-        self,
-        path: str,
-        data: Bytes,
-        *,
-        producer_id: str,
-        producer_epoch: int,
-        producer_seq: int,
-        content_type: str | None = None,
-        seq: str | None = None,
-        close: bool = False,
-    ) -> AppendResult:
-        return await self.append(
-            path,
-            data,
-            content_type=content_type,
-            seq=seq,
-            producer_id=producer_id,
-            producer_epoch=producer_epoch,
-            producer_seq=producer_seq,
-            close=close,
-        )
 
     async def close_stream(self, path: str) -> CloseResult:
         return self._store.close_stream(path)
@@ -157,9 +132,6 @@ class AsyncStreamStore:
 
     async def touch_access(self, path: str) -> None:
         self._store.touch_access(path)
-
-    async def get_current_offset(self, path: str) -> str | None:
-        return self._store.get_current_offset(path)
 
     async def format_response(self, path: str, messages: Sequence[StreamMessage]) -> bytes:
         return self._store.format_response(path, messages)

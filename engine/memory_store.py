@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from ..protocol.create import creation_content_type
 from ..protocol.describe import describe
 from ..protocol.errors import InvalidRequest
 from ..protocol.format import format_messages
-from ..protocol.offset import format_offset
 from ..protocol.payload import Payload, payload_or_refusal
 from ..protocol.results import (
     AppendResult,
@@ -33,6 +32,7 @@ from .errors import StoreClosed
 from .memory_aio import AsyncStreamStore
 from .memory_streams import MemoryStreams, PendingRead
 from .options import Limits
+from .store_base import StoreBase
 from .waiting import ThreadWaiter, Waiter
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class StreamStore:
+class StreamStore(StoreBase):
     """``Store`` in memory. Safe to use from threads; usable as a context manager.
 
     Args:
@@ -60,12 +60,6 @@ class StreamStore:
         self._lock = threading.Lock()
         self._closed = False
         self._aio = AsyncStreamStore(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     @property
     def aio(self) -> AsyncStreamStore:
@@ -140,15 +134,6 @@ class StreamStore:
             state = streams.state(path)
             return describe(state) if state is not None else None
 
-    def has(self, path: str) -> bool:
-        with self._step() as streams:
-            return streams.live_or_none(path) is not None
-
-    def get_current_offset(self, path: str) -> str | None:
-        with self._step() as streams:
-            stream = streams.live_or_none(path)
-            return format_offset(stream.state.tail) if stream is not None else None
-
     def get_producer_epoch(self, path: str, producer_id: str) -> int | None:
         with self._step() as streams:
             stream = streams.live_or_none(path)
@@ -188,29 +173,6 @@ class StreamStore:
             lambda streams: streams.live(path).state.content_type,
             lambda streams, payload: streams.append(path, request, payload),
             is_create=False,
-        )
-
-    def append_with_producer(
-        self,
-        path: str,
-        data: Bytes,
-        *,
-        producer_id: str,
-        producer_epoch: int,
-        producer_seq: int,
-        content_type: str | None = None,
-        seq: str | None = None,
-        close: bool = False,
-    ) -> AppendResult:
-        return self.append(
-            path,
-            data,
-            content_type=content_type,
-            seq=seq,
-            producer_id=producer_id,
-            producer_epoch=producer_epoch,
-            producer_seq=producer_seq,
-            close=close,
         )
 
     def close_stream(self, path: str) -> CloseResult:

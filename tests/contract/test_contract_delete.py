@@ -134,3 +134,12 @@ def test_a_long_chain_falls_at_once(store):
     store.delete("/59")
     assert store.list() == []
     assert store.get("/0") is None
+
+
+def test_a_soft_deleted_stream_is_known_but_neither_there_nor_at_an_offset(store):
+    store.create("/s", initial_data=b"x")
+    store.create("/f", forked_from="/s")
+    store.delete("/s")
+    assert store.get("/s").soft_deleted
+    assert not store.has("/s")
+    assert store.get_current_offset("/s") is None
