@@ -37,13 +37,7 @@ from .committer cimport (
     monitor_signal_durable,
     monitor_signal_work,
 )
-from .record cimport (
-    RECORD_FLAG_SIZES,
-    RECORD_HEADER_SIZE,
-    RecordBatch,
-    RecordHeader,
-    padded,
-)
+from .record cimport RECORD_FLAG_SIZES, RECORD_HEADER_SIZE, RecordBatch, RecordHeader, padded
 from .tail cimport Tail
 from .wal_format cimport FRAME_HEADER_SIZE, WAL_PAGE_SIZE, WAL_STORE_ID_SIZE
 from .wal_writer cimport WAL_PATH_SIZE_MAX, wal_close
