@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from simulation.simulator import Simulation  # noqa: E402
+from simulation.simulator import Simulation, Violation  # noqa: E402
 
 COMMAND = ".venv/bin/python benchmarks/simulate.py"
 STEPS_SHOWN = 40
@@ -67,19 +67,19 @@ def run(seed: int, generations: int, counts: Counter[str]) -> str | None:
         gc.disable()  # what it finds closes files, at no moment that a seed could name
         try:
             simulation.run(generations)
-        except Exception as error:
-            return report(simulation, error)
+        except Violation as violation:
+            return report(simulation, violation)
         finally:
             gc.enable()
             counts.update(simulation.counts)
     return None
 
 
-def report(simulation: Simulation, error: Exception) -> str:
+def report(simulation: Simulation, violation: Violation) -> str:
     steps = "\n".join(simulation.log[-STEPS_SHOWN:])
     return (
         f"{steps}\nseed {simulation.seed}, generation {simulation.generation}: "
-        f"{type(error).__name__}: {error}\nrepeat it: {COMMAND} --seeds {simulation.seed} "
+        f"{violation}\nrepeat it: {COMMAND} --seeds {simulation.seed} "
         f"--generations {simulation.generation}"
     )
 

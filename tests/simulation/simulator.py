@@ -107,14 +107,19 @@ class Simulation:
         return self.candidates[-1]
 
     def run(self, generations: int) -> None:
-        """Raises: Violation."""
-        for self.generation in range(1, generations + 1):
-            self.log = [f"generation {self.generation}"]
-            self._live()
-            self.counts["generations"] += 1
-        self._open_in_peace()
-        self.store._engine.metadata.verify()
-        self.store.close()
+        """Raises: Violation, whatever the store did that it should not."""
+        try:
+            for self.generation in range(1, generations + 1):
+                self.log = [f"generation {self.generation}"]
+                self._live()
+                self.counts["generations"] += 1
+            self._open_in_peace()
+            self.store._engine.metadata.verify()
+            self.store.close()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"{type(error).__name__}: {error}") from error
 
     def _live(self) -> None:
         self._open_at_last()
