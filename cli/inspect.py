@@ -63,7 +63,8 @@ def _store(found: dict[str, Any]) -> Iterator[str]:
     if found["trouble"] is not None:
         yield _row("Trouble", click.style("{file}: {what}".format(**found["trouble"]), fg="red"))
     if found["rows"] is not None:
-        yield _row("Rows", ", ".join(f"{n:,} {table}" for table, n in found["rows"].items()))
+        rows = [count_text(count, table[:-1]) for table, count in found["rows"].items()]
+        yield _row("Rows", ", ".join(rows))
     if found["log"] is not None:
         yield from _log(found["log"])
     if found["segments"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ..engine.verify import Report, Verification
 from .exit_status import CORRUPT, OK
 from .offline import DIRECTORY, count_text, exit_status, size_text
 
+_SHOWN_MAX = 20  # findings of one code; a lost segment can concern every stream
 _COLOURS = {"damage": "red", "notice": "yellow"}
 
 
@@ -80,8 +82,14 @@ def _text(report: Report, seconds: float) -> str:
         ),
     ]
     lines = [f"  {click.style(f'{name:<10}', dim=True)}{value}" for name, value in rows]
+    shown: Counter[str] = Counter()
     for finding in report.findings:
-        lines += ["", *_finding(finding)]
+        shown[finding.code] += 1
+        if shown[finding.code] <= _SHOWN_MAX:
+            lines += ["", *_finding(finding)]
+    for code, count in shown.items():
+        if count > _SHOWN_MAX:
+            lines += ["", f"and {count - _SHOWN_MAX:,} more of {code}: see --json"]
     return "\n".join([*lines, "", _verdict(report, seconds)])
 
 

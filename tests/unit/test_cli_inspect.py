@@ -65,7 +65,7 @@ def test_the_store_for_people(data):
     text = inspect(data).stdout
     assert "4 records (2 append, 1 create, 1 delete)" in text
     assert log_file(data).name in text
-    assert "6 streams, 6 paths, 1 producers" in text
+    assert "6 streams, 6 paths, 1 producer, 2 deadlines, 1 segment" in text
     assert "in use, or ended by a crash" in text
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from durastream.cli import main
 from durastream.engine.verify import Verification
-from support.damage import flip_at, log_file, picture, populate
+from support.damage import flip_at, log_file, picture, populate, segment_files
 from support.stores import crash
 
 
@@ -62,6 +62,20 @@ def test_notices_alone_are_no_failure(data):
     assert result.exit_code == 0
     assert "notice foreign-file  notes.txt" in result.stdout
     assert "No damage found, 1 notice;" in result.stdout
+
+
+def test_many_findings_of_a_kind_are_shortened(opener, tmp_path):
+    store = opener()
+    for number in range(25):
+        store.create(f"/{number}", initial_data=b"x")
+    store.close()
+    segment_files(tmp_path / "data")[0].unlink()
+    result = verify(tmp_path / "data")
+    assert result.exit_code == 6
+    assert result.stdout.count("damage hole") == 20
+    assert "and 5 more of hole: see --json" in result.stdout
+    assert "DAMAGED: 26 findings;" in result.stdout
+    assert len(json.loads(verify(tmp_path / "data", "--json").stdout)["findings"]) == 26
 
 
 def test_json_is_one_object(data):
