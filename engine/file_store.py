@@ -19,7 +19,6 @@ from .._native.disk import Disk
 from ..protocol.describe import describe
 from ..protocol.errors import StreamError, StreamGone
 from ..protocol.expiry import is_expired
-from ..protocol.fork import Boundaries
 from ..protocol.format import format_messages
 from ..protocol.results import (
     AppendResult,
@@ -311,7 +310,7 @@ class FileBackedStreamStore(StoreBase):
             fork_sub_offset=fork_sub_offset,
         )
         body = Body(initial_data, self.limits.json_depth_max, is_create=True)
-        boundaries: Boundaries = AskedBoundaries(self._engine, forked_from or path)
+        boundaries = AskedBoundaries(self._engine, forked_from or path)
         return lambda seen: self._engine.operations.create(seen, request, body, boundaries)
 
     def append_step(

@@ -27,8 +27,17 @@ class AskedBoundaries:
     def __init__(self, engine: FileEngine, path: str) -> None:
         self._engine = engine
         self._path = path
+        self._stream_id: int | None = None
         self._boundaries: dict[int, bool] = {}
         self._message_ends: dict[tuple[int, int], int | None] = {}
+
+    def of(self, stream_id: int) -> AskedBoundaries:
+        """For this incarnation; what was answered of another one is forgotten."""
+        if stream_id != self._stream_id:
+            self._stream_id = stream_id
+            self._boundaries.clear()
+            self._message_ends.clear()
+        return self
 
     def is_boundary(self, position: int) -> bool:
         return self._known(self._boundaries, position, lambda r: r.is_boundary(position), False)
@@ -57,6 +66,8 @@ class AskedBoundaries:
         while True:
             try:
                 view = self._engine.reserved_view(self._path)
+                if view.state.stream_id != self._stream_id:
+                    return missing  # re-created meanwhile: the step asks again
                 return ask(RangeReader(view, may_wait=True))
             except TailMoved:
                 continue

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from copy import copy
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -61,6 +62,12 @@ class Seen:
     def note(self, lsn: int) -> None:
         if lsn > self.lsn:
             self.lsn = lsn
+
+
+class SourceBoundaries(Protocol):
+    """The boundaries of a fork's source, whichever incarnation a step finds."""
+
+    def of(self, stream_id: int) -> Boundaries: ...
 
 
 class Operations:
@@ -145,7 +152,7 @@ class Operations:
     # -- create ------------------------------------------------------------------------------
 
     def create(
-        self, seen: Seen, request: CreateRequest, body: Body, boundaries: Boundaries
+        self, seen: Seen, request: CreateRequest, body: Body, boundaries: SourceBoundaries
     ) -> Stream:
         """``boundaries`` are those of the source, if it is to be a fork."""
         binding = self._current(seen, request.path)
@@ -157,7 +164,7 @@ class Operations:
             request,
             existing,
             state,
-            boundaries,
+            boundaries.of(state.stream_id) if state is not None else None,
             payload,
             stream_id=self.next_stream_id,
             source_depth=self._depth(state),

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from durastream.engine.catalog import Cold
 from durastream.engine.errors import StoreClosed, StoreFailed
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, FileStoreOptions, Limits
-from durastream.protocol.errors import StreamNotFound
+from durastream.protocol.errors import InvalidForkOffset, StreamNotFound
+from support.stores import SMALL_LIMITS, SMALL_STORE
 
 SMALL = FileStoreOptions(
     wal_file_size=8 * MIB,
@@ -335,3 +337,25 @@ def test_names_that_cannot_be_stored_name_nothing(store):
         with pytest.raises(StreamNotFound):
             store.append(path, b"x")
     assert store.get_producer_epoch(A, "\ud800") is None
+
+
+def test_a_fork_of_a_source_re_created_meanwhile_is_judged_by_the_new_one(tmp_path):
+    with FileBackedStreamStore(
+        tmp_path / "data", limits=SMALL_LIMITS, options=SMALL_STORE
+    ) as store:
+        store.create("/s", initial_data=b"0123456789")
+        at_five = store.append("/s", b"more").offset
+        step = store.create_step(
+            "/f", content_type=None, ttl_seconds=None, expires_at=None, initial_data=b"",
+            closed=False, forked_from="/s", fork_offset="0" * 16 + "_" + "0" * 14 + "10",
+            fork_sub_offset=None,
+        )  # fmt: skip
+        store.get("/f")  # brings its binding into memory
+        with pytest.raises(Cold) as asked:
+            store._engine.attempt(step)
+        asked.value.load()  # the old source says: 10 ends an append
+        store.delete("/s")
+        store.create("/s", initial_data=b"x" * 40)
+        with pytest.raises(InvalidForkOffset):
+            store._engine.run(step)
+        assert at_five.endswith("14")
