@@ -155,6 +155,8 @@ class Simulation:
             result = call()
         except TROUBLE as error:
             self.log.append(f"  {type(error).__name__}: {error}")
+            if self.store is not None and self.store._engine.disk.error is not None:
+                raise self.store._engine.disk.error from error  # a bug of the simulated disk
             if self.disk.crashed or self.disk.met:
                 raise Interrupted from error
             raise Violation(f"trouble without a reason: {error!r}") from error
