@@ -45,7 +45,7 @@ class Maintenance:
         self._kept = 0  # bindings and entries after the last eviction
         self._retry_at = 0.0
         self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
-        self._in_trouble = False
+        self._troubles: set[str] = set()  # what fails at present, said once
         self._said_failed = False
 
     def start(self) -> None:
@@ -82,12 +82,11 @@ class Maintenance:
             while not self._stop.is_set() and self._engine.log.prepare_spare_step():
                 pass
         except OSError as error:
-            self._trouble("cannot prepare the log's next file", error)
+            self._begin_trouble("preparing the log's next file", error)
             if is_disk_full(error):
                 self._engine.set_disk_full(True)
         else:
-            if self._engine.disk_is_full and not self._in_trouble:
-                self._engine.set_disk_full(False)
+            self._end_trouble("preparing the log's next file")
 
     def _has_failed(self) -> bool:
         """After a failed sync nothing may be written any more (I7)."""
@@ -114,12 +113,10 @@ class Maintenance:
             self._flush_with_reserve(clean)
         except (OSError, lmdb.Error, StorageError) as error:
             self._retry_at = time.monotonic() + _RETRY_DELAY
-            self._engine.disk_is_full = is_disk_full(error)
-            self._trouble("cannot flush, and keep trying", error)
+            self._engine.disk_is_full = self._engine.disk_is_full or is_disk_full(error)
+            self._begin_trouble("flushing", error)
             return False
-        if self._in_trouble:
-            logger.warning("flushing works again")
-        self._in_trouble = False
+        self._end_trouble("flushing")
         self._reserve.fill()
         return True
 
@@ -132,10 +129,17 @@ class Maintenance:
             logger.warning("the disk is full: gave up %s", self._engine.directory.reserve)
             self.flush(clean=clean)
 
-    def _trouble(self, what: str, error: Exception) -> None:
-        if not self._in_trouble:
-            logger.error("%s: %s", what, error)
-        self._in_trouble = True
+    def _begin_trouble(self, what: str, error: Exception) -> None:
+        if what not in self._troubles:
+            logger.error("%s failed and is tried again: %s", what, error)
+        self._troubles.add(what)
+
+    def _end_trouble(self, what: str) -> None:
+        if what in self._troubles:
+            logger.warning("%s works again", what)
+        self._troubles.discard(what)
+        if self._engine.disk_is_full and not self._troubles:
+            self._engine.set_disk_full(False)
 
     def flush(self, *, clean: bool = False) -> bool:
         """Flush now. Raises: OSError, lmdb.Error, StoreFailed."""

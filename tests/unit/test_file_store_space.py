@@ -4,10 +4,12 @@ import errno
 
 import pytest
 
+from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine.errors import StoreFull
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, Limits
 from durastream.protocol.errors import TooLarge
+from support.segments import WatchedDisk
 from support.stores import SMALL_LIMITS, SMALL_STORE, contents
 
 JSON = "application/json"
@@ -60,3 +62,35 @@ def test_many_tiny_messages_that_do_not_fit_are_too_large_not_a_failure(opener):
     with pytest.raises(TooLarge, match="in several appends"):
         store.append(A, b"[" + b"1000," * 990_000 + b"1]")
     assert store.append(A, b"1").appended
+
+
+class FullDisk(WatchedDisk):
+    """A disk without room for new files of the log, as long as ``full``."""
+
+    full = False
+
+    def pwrite(self, fd, data, position):
+        if self.full and len(data) == MIB and not any(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().pwrite(fd, data, position)
+
+
+def test_writes_go_on_by_themselves_once_the_log_can_grow_again(tmp_path, caplog):
+    disk = FullDisk()
+    disk.full = True
+    with FileBackedStreamStore(
+        tmp_path / "data", limits=SMALL_LIMITS, options=SMALL_STORE, disk=DelegatedDisk(disk)
+    ) as store:
+        store.create(A, initial_data=b"x")
+        maintenance = store._maintenance
+        maintenance.step()
+        maintenance.step()
+        with pytest.raises(StoreFull):
+            store.append(A, b"y")
+        assert contents(store, A) == b"x"
+        disk.full = False
+        maintenance.step()
+        store.append(A, b"y")
+        assert contents(store, A) == b"xy"
+    said = [record.message for record in caplog.records if "next file" in record.message]
+    assert len(said) == 2, "the start of trouble and its end, once each"
