@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from ..engine.errors import Damaged, StorageError
+from ..engine.errors import Damaged, DirectoryInUse, StorageError
 from ..engine.store import Store
 from ..server.app import create_app
 from ..server.lifecycle import new_event_loop
@@ -32,7 +32,7 @@ from ..server.sockets import (
     remove_unix,
 )
 from .banner import Banner, curl_commands, print_banner
-from .exit_status import CORRUPT, FAILURE, INTERRUPTED, OK, USAGE
+from .exit_status import CORRUPT, FAILURE, IN_USE, INTERRUPTED, OK, USAGE
 
 if TYPE_CHECKING:
     from .serve import ServeSettings
@@ -58,6 +58,8 @@ def run(settings: ServeSettings) -> int:
                      "of it does, add --allow-unauthenticated", USAGE, listeners)  # fmt: skip
     except Damaged as error:
         return _fail(str(error), CORRUPT, listeners)
+    except DirectoryInUse as error:
+        return _fail(str(error), IN_USE, listeners)
     except (AddressError, StorageError, OSError) as error:
         return _fail(str(error), FAILURE, listeners)
     except KeyboardInterrupt:

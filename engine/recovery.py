@@ -199,7 +199,7 @@ def _open_segments(
     known = {directory.segment(entry.number).name for entry in listed}
     for name in disk.list_directory(directory.segments):
         if name.endswith(".seg") and name not in known:
-            disk.unlink(directory.segments / name)  # its commit never came: the log has it all
+            _remove_unlisted(disk, directory.segments / name, checkpoint)
     return tuple(segments)
 
 
@@ -219,6 +219,16 @@ def _keep_damaged_files(disk: Disk, directory: DataDirectory) -> None:
             disk.close(source)
     disk.sync_directory(directory.wal)
     logger.error("%s: the log's files were copied to damaged-*.bin", directory.wal)
+
+
+def _remove_unlisted(disk: Disk, path: Path, checkpoint: Checkpoint) -> None:
+    """A segment whose commit never came is not needed: the log has it all.
+
+    Raises: Damaged if it was committed: then rows were lost, and with them what it holds.
+    """
+    if path.stem.isdecimal() and int(path.stem) < checkpoint.next_segment:
+        raise Damaged(f"table segments: no row for {path.name}, which was committed", "meta.lmdb")
+    disk.unlink(path)
 
 
 class AccessSlack:

@@ -9,6 +9,7 @@ import pytest
 
 from durastream.engine.errors import Damaged, OpenError, ReadOnly, StreamQuarantined
 from durastream.engine.file_store import FileBackedStreamStore
+from durastream.engine.metadata import Metadata
 from durastream.engine.options import MIB, FileStoreOptions, Limits
 from support.stores import crash
 
@@ -254,3 +255,24 @@ def test_a_flush_keeps_what_is_intact_behind_damage_in_a_segment(written, tmp_pa
     newest = max((tmp_path / "segments").glob("*.seg"))
     assert b"behind the damage;" in newest.read_bytes()
     store.close()
+
+
+def test_a_committed_segment_that_no_row_names_is_not_thrown_away(written, tmp_path):
+    written.close()
+    segment = next((tmp_path / "segments").glob("*.seg"))
+    rows = Metadata(tmp_path / "meta.lmdb", map_size=OPTIONS.lmdb_map_size)
+    with rows._env.begin(write=True) as txn:
+        txn.delete(int(segment.stem).to_bytes(8, "big"), db=rows._segments._db)
+    rows.close()
+    with pytest.raises(Damaged, match=rf"no row for {segment.name}"):
+        open_store(tmp_path)
+    assert segment.exists()
+
+
+def test_a_segment_whose_commit_never_came_is_removed(written, tmp_path):
+    written.close()
+    segment = next((tmp_path / "segments").glob("*.seg"))
+    orphan = segment.with_name(f"{99:020d}.seg")
+    orphan.write_bytes(segment.read_bytes())
+    open_store(tmp_path).close()
+    assert not orphan.exists()
