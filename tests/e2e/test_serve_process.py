@@ -164,7 +164,7 @@ def test_a_directory_in_use_is_one_line(tmp_path):
     place = ["--data-dir", str(tmp_path / "data")]
     with serving(tmp_path, *place):
         done = run_to_end("--port", "0", *place)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr.count("\n") == 5
     assert "data" in done.stderr
 
