@@ -51,7 +51,7 @@ class StoreFailed(StorageError):
 
 
 class ReadOnly(StorageError):
-    """The store was opened read-only, because damage hides whom it hit: run ``repair`` (I6)."""
+    """The store was opened read-only, because damage hides whom it hit (I6)."""
 
 
 # -- damage --------------------------------------------------------------------------------

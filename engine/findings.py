@@ -19,29 +19,27 @@ class Class(NamedTuple):
     advice: str
 
 
-_REPAIR = "copy the directory, then run `durastream repair`, or restore a backup"
-_CONFINED = "the rest of the store is served; the stream needs `durastream repair` or a backup"
-_REBUILD = "copy the directory, then let `durastream repair` rebuild the rows"
+_RESTORE = "keep a copy of the directory, then restore a backup"
+_CONFINED = "the rest of the store is served; restore the stream from a backup"
+_REBUILD = "keep a copy of the directory: log and segments still hold it; restore a backup"
 _SWEPT = "nothing: the next start removes it"
 
 CLASSES: Final[dict[str, Class]] = {
     "format": Class("damage", "restore FORMAT from a backup of this directory"),
     "foreign-file": Class("notice", "nothing: it is not used; move it elsewhere"),
-    "wal-unwalked": Class("damage", _REPAIR),
-    "wal-damage": Class("damage", _REPAIR),
+    "wal-unwalked": Class("damage", _RESTORE),
+    "wal-damage": Class("damage", _RESTORE),
     "wal-record": Class("damage", _CONFINED),
-    "wal-contents": Class("damage", _REPAIR),
+    "wal-contents": Class("damage", _RESTORE),
     "wal-hole": Class("damage", _CONFINED),
     "wal-torn": Class("notice", "nothing: it was never acknowledged, the next start cuts it off"),
     "wal-empty-frame": Class("notice", "nothing is missing; but bits flipped: look at the disk"),
     "wal-unneeded": Class("notice", "nothing: flushed long ago, the file is not needed any more"),
-    "segment-missing": Class(
-        "damage", "put the file back from a backup, or run `durastream repair`"
-    ),
+    "segment-missing": Class("damage", "put the file back from a backup"),
     "segment-damage": Class("damage", _CONFINED),
-    "segment-index": Class("damage", _REPAIR),
+    "segment-index": Class("damage", _RESTORE),
     "segment-mismatch": Class("damage", _REBUILD),
-    "segment-unlisted": Class("damage", f"keep the file: a start would remove it; {_REBUILD}"),
+    "segment-unlisted": Class("damage", f"the store does not open without the row; {_REBUILD}"),
     "segment-leftover": Class("notice", _SWEPT),
     "rows-unreadable": Class("damage", _REBUILD),
     "row-damage": Class("damage", _REBUILD),
@@ -55,7 +53,7 @@ CLASSES: Final[dict[str, Class]] = {
     "reference-count": Class("damage", _REBUILD),
     "source-missing": Class("damage", _REBUILD),
     "hole": Class("damage", _CONFINED),
-    "overlap": Class("damage", _REPAIR),
+    "overlap": Class("damage", _RESTORE),
     "quarantine": Class("damage", _CONFINED),
 }
 

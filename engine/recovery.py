@@ -88,7 +88,7 @@ def open_store(
         raise open_error(path, error) from error
     except lmdb.Error as error:
         _give_up(disk, directory, metadata)
-        raise OpenError(f"{directory.metadata}: {error}; run `durastream repair`") from error
+        raise OpenError(f"{directory.metadata}: {error}; run `durastream verify`") from error
     except BaseException:
         _give_up(disk, directory, metadata)
         raise
@@ -161,7 +161,7 @@ def _open(
         where = "; ".join(str(damage) for damage in result.damage)
         operations.write_refusal = ReadOnly(
             f"{directory.path}: acknowledged records are damaged ({where}); "
-            "open for reading only until `durastream repair` was run"
+            "open for reading only; `durastream verify` says what is hit"
         )
         logger.error("%s", operations.write_refusal)
     elif replay.record_count:

@@ -34,7 +34,7 @@ TROUBLE: dict[type[protocol.StreamError], tuple[int, int | None, str]] = {
     engine.StoreBusy: (503, 1, "more is waiting for the disk than is allowed: try again"),
     engine.StoreFull: (507, 30, "the disk is full: reads go on, writes wait for space"),
     engine.StoreFailed: (503, 10, "a write to the disk failed: no writes until a restart"),
-    engine.ReadOnly: (503, 60, "the store is open read-only until it was repaired"),
+    engine.ReadOnly: (503, 60, "the store is damaged and open read-only; see the server's log"),
     engine.StoreClosed: (503, 1, "the server is shutting down: try again"),
     engine.StreamQuarantined: (503, 60, "this stream is damaged: readable up to the damage"),
     engine.Damaged: (500, None, "stored data of this stream is damaged; see the server's log"),

@@ -98,7 +98,7 @@ def test_a_bad_record_header_opens_read_only_and_changes_nothing(written, tmp_pa
         lambda: store.create("/new"),
         lambda: store.delete("/good"),
     ):
-        with pytest.raises(ReadOnly, match="durastream repair"):
+        with pytest.raises(ReadOnly, match="durastream verify"):
             write()
     store.close()
     assert path.read_bytes() == before
