@@ -289,7 +289,7 @@ def test_a_committed_segment_that_no_row_names_is_damage(data):
     lose_row(data, "segments", id_key(1))
     found = {finding.code: finding for finding in verify(data)}
     assert {"table-sum", "segment-unlisted"} <= found.keys()
-    assert "would remove it" in found["segment-unlisted"].advice
+    assert "does not open without" in found["segment-unlisted"].advice
 
 
 # -- rows ----------------------------------------------------------------------------------
