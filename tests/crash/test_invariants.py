@@ -98,7 +98,7 @@ def test_a_parked_reader_is_woken_by_the_commit_not_by_the_append(store):
         cancelled = False
 
         def fire(self):
-            woken.append(bytes(store._engine.catalog.entries[1].tail.read(0, 3)[0]))
+            woken.append(bytes(store._engine.catalog.bindings[A].reserved.tail.read(0, 3)[0]))
 
     result = store.read(A)
     waiter = Waiter()
