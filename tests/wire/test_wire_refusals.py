@@ -302,7 +302,11 @@ def test_a_client_that_reads_nothing_is_cut_off(client, impatient, path):
             connection.send(request_bytes("GET", path))
         connection.head()  # it was accepted: from now on no connection means a cut one
         wait_until(lambda: not impatient._serving.server_state.connections)
-        assert len(connection.rest()) < 4 * (4 << 20)
+        try:
+            taken = connection.rest()
+        except ConnectionResetError:  # requests were left unread: the kernel drops the rest, too
+            return
+        assert len(taken) < 4 * (4 << 20)
 
 
 def test_more_requests_than_allowed_are_503(client, start_server, path):
