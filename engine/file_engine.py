@@ -391,12 +391,8 @@ class FileEngine:
             self._refuse(error)
         return whole
 
-    def refuse_everything(self, error: StorageError) -> None:
-        """From now on every step raises ``error``, and nothing more is staged."""
-        with self.lock:
-            self._refuse(error)
-
     def _refuse(self, error: StorageError) -> None:
+        """From now on every step raises ``error``, and nothing more is staged. Locked."""
         self._unusable = error
         self.operations.write_refusal = error  # accesses are staged outside of steps
 

@@ -24,7 +24,7 @@ from ..protocol.state import ProducerState, StreamState
 from .errors import Damaged
 from .records import Row, decode_row, encode
 
-KEY_SIZE_MAX = 511  # LMDB's
+# With a stream id in front it must fit into the 511 bytes of a key of LMDB.
 _PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
 _CHECKSUM_SIZE = 8
 _BATCH = 4000  # rows handed to LMDB in one call: each call waits for the interpreter once

@@ -39,6 +39,5 @@ class FileStoreOptions:
     idle_watermark_delay: float = 0.02  # quiet time after which a watermark frame proves the last
     streams_cached_max: int = 131_072  # rows kept in memory though unused: some 1 KiB each
     sweep_interval: float = 1.0  # how often expiry is looked for
-    producer_retention: float | None = None  # seconds; None: as long as the data (5.4, rule 7)
     lmdb_map_size: int = 64 * 1024 * MIB  # address space, not disk
     reserve_size: int = 64 * MIB  # given up when the disk is full

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from .errors import StreamGone, StreamNotFound
 from .state import StreamState
 
 
@@ -33,17 +32,3 @@ def touch(state: StreamState, now_ms: int) -> StreamState:
     if state.ttl_seconds is None or now_ms <= state.last_accessed_at:
         return state
     return replace(state, last_accessed_at=now_ms)
-
-
-def require_live(path: str, state: StreamState | None, now_ms: int) -> StreamState:
-    """The state, if anybody but forks may use it (4.2 to 4.5, steps 404 and 410).
-
-    Raises: StreamNotFound, or StreamGone if forks still need the data.
-    """
-    if state is None:
-        raise StreamNotFound(path)
-    if state.soft_deleted:
-        raise StreamGone(path)
-    if is_expired(state, now_ms):
-        raise StreamGone(path) if state.ref_count else StreamNotFound(path)
-    return state

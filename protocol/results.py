@@ -60,8 +60,8 @@ class ProducerResult:
 class AppendResult:
     """What became of an append or of a close.
 
-    ``appended`` is False for duplicates and for every refusing ``producer.status``: nothing
-    was written.
+    ``appended`` says whether data was written: False for a close without data, for duplicates
+    and for every refusing ``producer.status``.
     """
 
     offset: str  # the tail now (``Stream-Next-Offset``)

@@ -74,7 +74,8 @@ def crash(store: FileBackedStreamStore) -> None:
     engine = store._engine
     store._maintenance.stop()
     engine.stop_committing()
-    engine.refuse_everything(StoreClosed("crashed"))
+    with engine.lock:
+        engine._refuse(StoreClosed("crashed"))
     store.aio.release()
     engine.release()
 
