@@ -9,8 +9,8 @@ Layout to the byte: docs/format-metadata.md. Nothing here decides anything about
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from .._native.checksum import xxh64
 from ..protocol.expiry import deadline_ms
 from ..protocol.state import ProducerState, StreamState
 from .errors import Damaged
+from .metadata_file import check_size
 from .records import Row, decode_row, encode
 
 # With a stream id in front it must fit into the 511 bytes of a key of LMDB.
@@ -157,6 +158,10 @@ class Table:
             tally.replace(self.name, stored, None)
             txn.delete(key, db=self._db)
 
+    def count(self, txn: lmdb.Transaction) -> int:
+        """Rows, as LMDB counts them, without reading any."""
+        return int(txn.stat(self._db)["entries"])
+
     def verify_sum(self, txn: lmdb.Transaction, expected: TableSum) -> None:
         """Raises: Damaged if a row is damaged, or rows are missing or too many."""
         count = total = 0
@@ -225,17 +230,20 @@ class Metadata:
         map_size: bytes of address space.
         read_only: change no byte of it, not even LMDB's table of readers: only for who holds
             the data directory's lock.
+        shared: beside a store that has it open: change that table only.
     """
 
-    def __init__(self, directory: Path, *, map_size: int, read_only: bool = False) -> None:
-        _check_size(directory / "data.mdb", read_only)
+    def __init__(
+        self, directory: Path, *, map_size: int, read_only: bool = False, shared: bool = False
+    ) -> None:
+        check_size(directory / "data.mdb", read_only)
         self._env = lmdb.open(
             os.fspath(directory),
             map_size=map_size,
             max_dbs=16,
             max_readers=512,
             readonly=read_only,
-            lock=not read_only,
+            lock=shared or not read_only,
             metasync=True,
             sync=True,
             writemap=False,
@@ -253,19 +261,26 @@ class Metadata:
         self._producers = Table(self._env, "producers")
         self._deadlines = Table(self._env, "deadlines")
         self._segments = Table(self._env, "segments")
+        self._summed = (
+            self._paths, self._streams, self._producers, self._deadlines, self._segments
+        )  # fmt: skip
         with self._env.begin() as txn:
             self._sums: dict[str, TableSum] = self._load(txn, b"sums", dict[str, TableSum]) or {}
+
+    def _reading(self) -> AbstractContextManager[lmdb.Transaction]:
+        """A transaction to read in."""
+        return self._env.begin()
 
     # -- reading ---------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint | None:
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             found: Checkpoint | None = self._load(txn, b"checkpoint", Checkpoint)
             return found
 
     def find(self, path: str) -> Row | None:
         """The row of the stream at ``path``. Raises: Damaged."""
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             value = self._paths.get(txn, name_key(path))
             if value is None:
                 return None
@@ -275,11 +290,11 @@ class Metadata:
             return self._row(txn, found.stream_id)
 
     def row(self, stream_id: int) -> Row | None:
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             return self._row(txn, stream_id)
 
     def producer(self, stream_id: int, producer_id: str) -> ProducerState | None:
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             value = self._producers.get(txn, id_key(stream_id) + name_key(producer_id))
         if value is None:
             return None
@@ -288,7 +303,7 @@ class Metadata:
 
     def rows(self) -> Iterator[Row]:
         """Every stream's row, by stream id."""
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             for _, value in self._streams.scan(txn):
                 yield decode_row(value)
 
@@ -302,7 +317,7 @@ class Metadata:
         """
         start = b"" if after is None else id_key(after[0]) + id_key(after[1]) + b"\x00"
         found: list[tuple[int, int]] = []
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             for key, _ in self._deadlines.scan(txn, start):
                 deadline = int.from_bytes(key[:8], "big")
                 if deadline > now_ms or len(found) == count_max:
@@ -311,7 +326,7 @@ class Metadata:
         return found
 
     def segments(self) -> list[SegmentEntry]:
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             return [
                 msgspec.msgpack.decode(value, type=SegmentEntry)
                 for _, value in self._segments.scan(txn)
@@ -320,7 +335,7 @@ class Metadata:
     def scan(self, table: str, start: bytes = b"") -> Iterator[StoredRow]:
         """A table from ``start`` on as it is stored, damage included: for tools that look."""
         found: Table = getattr(self, f"_{table}")
-        with self._env.begin() as txn:
+        with self._reading() as txn:
             for key, stored in found.scan_stored(txn, start):
                 value = stored[:-_CHECKSUM_SIZE]
                 yield StoredRow(key, value, _trailer(stored), found.is_whole(key, stored))
@@ -329,11 +344,22 @@ class Metadata:
         """What the last commit says that the table holds."""
         return self._sums.get(table, TableSum())
 
+    def check_counts(self) -> None:
+        """Compare LMDB's own counts of rows with those last written: no row is read.
+
+        Raises: Damaged.
+        """
+        with self._reading() as txn:
+            for table in self._summed:
+                count, expected = table.count(txn), self._sums.get(table.name, TableSum()).count
+                if count != expected:
+                    what = f"table {table.name}: {count} rows where {expected} were written"
+                    raise Damaged(what, "meta.lmdb")
+
     def verify(self) -> None:
         """Check every row and the sums of all tables. Raises: Damaged."""
-        tables = (self._paths, self._streams, self._producers, self._deadlines, self._segments)
-        with self._env.begin() as txn:
-            for table in tables:
+        with self._reading() as txn:
+            for table in self._summed:
                 table.verify_sum(txn, self._sums.get(table.name, TableSum()))
 
     def close(self) -> None:
@@ -351,6 +377,7 @@ class Metadata:
 
         Raises: lmdb.Error; nothing is changed then.
         """
+        self._env.reader_check()  # a tool killed while it looked must not keep old pages in use
         tally = Tally(self._sums)
         with self._env.begin(write=True) as txn:
             for first in range(0, len(changes), _BATCH):
@@ -446,45 +473,3 @@ def _deadline(state: StreamState | None) -> bytes | None:
         return None
     deadline = deadline_ms(state)
     return None if deadline is None else id_key(max(0, deadline))
-
-
-def _check_size(data_file: Path, read_only: bool) -> None:
-    """Refuse a data file that was cut short: mapping it would kill the process.
-
-    LMDB's newer meta page names the last page in use. LMDB does not write a last page that
-    was allocated and given back within one commit, so a few pages may be missing rightly: they
-    are appended as zeroes, which LMDB and the checksums can tell from rows.
-    """
-    try:
-        size = data_file.stat().st_size
-    except FileNotFoundError:
-        return
-    if size == 0:
-        return
-    with data_file.open("rb") as file:
-        needed, page_size = _needed_size(file.read(2 * _META_STRIDE_MAX))
-    if needed - size > _UNWRITTEN_PAGES_MAX * page_size:
-        raise Damaged(f"{data_file.name} is cut short", f"byte {size} of {needed}")
-    if needed > size and not read_only:
-        os.truncate(data_file, needed)
-
-
-_META_MAGIC = 0xBEEFC0DE
-_META_STRIDE_MAX = 65536  # LMDB's largest page
-_META = struct.Struct("<16x II 16x I 92x QQ")  # magic, version, page size, last page, txn id
-_UNWRITTEN_PAGES_MAX = 64
-
-
-def _needed_size(head: bytes) -> tuple[int, int]:
-    """Bytes that the file must have, and LMDB's page size, from its two meta pages."""
-    best = (-1, 0, 0)
-    if len(head) >= _META.size:
-        page_size = _META.unpack_from(head)[2]
-        for start in (0, page_size):
-            if start + _META.size <= len(head):
-                magic, _, _, last_page, txn_id = _META.unpack_from(head, start)
-                if magic == _META_MAGIC:
-                    best = max(best, (txn_id, (last_page + 1) * page_size, page_size))
-    if best[0] < 0:
-        raise Damaged("no meta page of LMDB", "meta.lmdb/data.mdb, byte 0")
-    return best[1], best[2]

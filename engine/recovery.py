@@ -120,6 +120,7 @@ def _open(
     options: FileStoreOptions,
     now: Callable[[], int],
 ) -> Opened:
+    metadata.check_counts()
     written = metadata.checkpoint()
     checkpoint = written or FIRST
     segments = _open_segments(directory, metadata, disk, checkpoint)

@@ -9,8 +9,9 @@ import pytest
 
 from durastream.engine.errors import Damaged, OpenError, ReadOnly, StreamQuarantined
 from durastream.engine.file_store import FileBackedStreamStore
-from durastream.engine.metadata import Metadata
+from durastream.engine.metadata import id_key
 from durastream.engine.options import MIB, FileStoreOptions, Limits
+from support.damage import lose_row, rows_of, write_row
 from support.stores import crash
 
 OPTIONS = FileStoreOptions(
@@ -260,13 +261,23 @@ def test_a_flush_keeps_what_is_intact_behind_damage_in_a_segment(written, tmp_pa
 def test_a_committed_segment_that_no_row_names_is_not_thrown_away(written, tmp_path):
     written.close()
     segment = next((tmp_path / "segments").glob("*.seg"))
-    rows = Metadata(tmp_path / "meta.lmdb", map_size=OPTIONS.lmdb_map_size)
-    with rows._env.begin(write=True) as txn:
-        txn.delete(int(segment.stem).to_bytes(8, "big"), db=rows._segments._db)
-    rows.close()
+    write_row(tmp_path, "segments", id_key(int(segment.stem)), None)
     with pytest.raises(Damaged, match=rf"no row for {segment.name}"):
         open_store(tmp_path)
     assert segment.exists()
+
+
+@pytest.mark.parametrize("table", ["streams", "paths", "producers", "deadlines", "segments"])
+def test_a_table_that_lost_a_row_is_refused_at_the_next_start(tmp_path, table):
+    store = open_store(tmp_path)
+    store.create("/a", ttl_seconds=600)
+    store.append("/a", b"x", producer_id="p", producer_epoch=0, producer_seq=0)
+    store.close()
+    with rows_of(tmp_path) as metadata:
+        key = next(iter(metadata.scan(table))).key
+    lose_row(tmp_path, table, key)
+    with pytest.raises(Damaged, match=f"table {table}: 0 rows where 1 were written"):
+        open_store(tmp_path)
 
 
 def test_a_segment_whose_commit_never_came_is_removed(written, tmp_path):
