@@ -18,18 +18,17 @@ from typing import Any, NamedTuple
 import lmdb
 import msgspec
 
-from .._native.checksum import xxh64
+from .._native.lmdb_types import Pages
 from ..protocol.expiry import deadline_ms
 from ..protocol.state import ProducerState, StreamState
 from .errors import Damaged
-from .metadata_file import check_size
+from .metadata_file import check_file, check_size
+from .metadata_table import CHECKSUM_SIZE, StoredRow, Table, TableSum, Tally, trailer
 from .records import Row, decode_row, encode
 
 # With a stream id in front it must fit into the 511 bytes of a key of LMDB.
 _PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
-_CHECKSUM_SIZE = 8
 _BATCH = 4000  # rows handed to LMDB in one call: each call waits for the interpreter once
-_U64 = (1 << 64) - 1
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -41,6 +40,13 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     next_stream_id: int
     next_segment: int
     clean: bool = False  # written by an orderly close: no access was lost
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """Which store, and which of its commits, the environment is as of."""
+
+    store_id: bytes = b""  # 16 bytes
+    txn_id: int = 0  # LMDB's number of the commit that wrote this
 
 
 class PathRow(msgspec.Struct, frozen=True, array_like=True):
@@ -59,22 +65,6 @@ class SegmentEntry(msgspec.Struct, frozen=True, array_like=True):
     after_lsn: int
     upto_lsn: int
     size: int  # bytes of the file
-
-
-class TableSum(msgspec.Struct, frozen=True, array_like=True):
-    """Checked by ``verify``: rows of a table and the sum of their checksums modulo 2^64."""
-
-    count: int = 0
-    total: int = 0
-
-
-class StoredRow(NamedTuple):
-    """A row as it stands in a table, perhaps damaged."""
-
-    key: bytes
-    value: bytes
-    checksum: int  # as stored
-    is_whole: bool  # whether the checksum is that of table, key and value
 
 
 class StreamChange(NamedTuple):
@@ -102,126 +92,6 @@ def id_key(stream_id: int) -> bytes:
     return stream_id.to_bytes(8, "big")
 
 
-class Table:
-    """One named database of LMDB whose values carry checksums. Not thread-safe."""
-
-    def __init__(self, env: lmdb.Environment, name: str) -> None:
-        self.name = name
-        self._prefix = name.encode() + b"\x00"
-        self._db = env.open_db(name.encode())
-
-    def get(self, txn: lmdb.Transaction, key: bytes) -> bytes | None:
-        """The value, verified. Raises: Damaged."""
-        stored = self._stored(txn, key)
-        return None if stored is None else self._open(key, stored)
-
-    def scan(self, txn: lmdb.Transaction, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Keys and values from ``start`` on, in order of their keys, verified."""
-        for key, stored in self.scan_stored(txn, start):
-            yield key, self._open(key, stored)
-
-    def scan_stored(
-        self, txn: lmdb.Transaction, start: bytes = b""
-    ) -> Iterator[tuple[bytes, bytes]]:
-        """``scan``, but with the checksums in the values, not verified."""
-        with txn.cursor(self._db) as cursor:
-            if cursor.set_range(start) if start else cursor.first():
-                for key, stored in cursor:
-                    assert isinstance(key, bytes)
-                    assert isinstance(stored, bytes)
-                    yield key, stored
-
-    def put(self, txn: lmdb.Transaction, key: bytes, value: bytes, tally: Tally) -> None:
-        checksum = self._checksum(key, value)
-        stored = value + checksum
-        tally.replace(self.name, self._stored(txn, key), stored)
-        txn.put(key, stored, db=self._db)
-
-    def get_many(self, txn: lmdb.Transaction, keys: list[bytes]) -> dict[bytes, bytes]:
-        """What is stored under the keys that are there, checksums included, not verified."""
-        with txn.cursor(self._db) as cursor:
-            return {bytes(key): bytes(stored) for key, stored in cursor.getmulti(keys)}
-
-    def put_many(
-        self, txn: lmdb.Transaction, items: list[tuple[bytes, bytes]], tally: Tally
-    ) -> None:
-        old = self.get_many(txn, [key for key, _ in items])
-        stored = [(key, value + self._checksum(key, value)) for key, value in items]
-        for key, new in stored:
-            tally.replace(self.name, old.get(key), new)
-        with txn.cursor(self._db) as cursor:
-            cursor.putmulti(stored)
-
-    def delete(self, txn: lmdb.Transaction, key: bytes, tally: Tally) -> None:
-        stored = self._stored(txn, key)
-        if stored is not None:
-            tally.replace(self.name, stored, None)
-            txn.delete(key, db=self._db)
-
-    def count(self, txn: lmdb.Transaction) -> int:
-        """Rows, as LMDB counts them, without reading any."""
-        return int(txn.stat(self._db)["entries"])
-
-    def verify_sum(self, txn: lmdb.Transaction, expected: TableSum) -> None:
-        """Raises: Damaged if a row is damaged, or rows are missing or too many."""
-        count = total = 0
-        with txn.cursor(self._db) as cursor:
-            for key, stored in cursor:
-                assert isinstance(key, bytes)
-                assert isinstance(stored, bytes)
-                self._open(key, stored)
-                count += 1
-                total += _trailer(stored)
-        if (count, total & _U64) != (expected.count, expected.total):
-            raise Damaged(
-                f"table {self.name}: {count} rows where {expected.count} were written",
-                "meta.lmdb",
-            )
-
-    def _stored(self, txn: lmdb.Transaction, key: bytes) -> bytes | None:
-        stored = txn.get(key, db=self._db)
-        assert stored is None or isinstance(stored, bytes)  # no transaction here asks for views
-        return stored
-
-    def _open(self, key: bytes, stored: bytes) -> bytes:
-        if not self.is_whole(key, stored):
-            raise Damaged(f"row {key!r} of table {self.name}", "meta.lmdb")
-        return stored[:-_CHECKSUM_SIZE]
-
-    def is_whole(self, key: bytes, stored: bytes) -> bool:
-        """Whether the checksum at the end of ``stored`` is right."""
-        value = stored[:-_CHECKSUM_SIZE]
-        return len(stored) >= _CHECKSUM_SIZE and self._checksum(key, value) == stored[len(value) :]
-
-    def _checksum(self, key: bytes, value: bytes) -> bytes:
-        return xxh64(self._prefix + len(key).to_bytes(2, "little") + key + value).to_bytes(
-            8, "little"
-        )
-
-
-def _trailer(stored: bytes) -> int:
-    return int.from_bytes(stored[-_CHECKSUM_SIZE:], "little")
-
-
-class Tally:
-    """How the counts and sums of all tables change in one transaction."""
-
-    def __init__(self, sums: dict[str, TableSum]) -> None:
-        self._sums = {name: [entry.count, entry.total] for name, entry in sums.items()}
-
-    def replace(self, table: str, old: bytes | None, new: bytes | None) -> None:
-        entry = self._sums.setdefault(table, [0, 0])
-        if old is not None:
-            entry[0] -= 1
-            entry[1] -= _trailer(old)
-        if new is not None:
-            entry[0] += 1
-            entry[1] += _trailer(new)
-
-    def sums(self) -> dict[str, TableSum]:
-        return {name: TableSum(count, total & _U64) for name, (count, total) in self._sums.items()}
-
-
 class Metadata:
     """The one owner of DATA/meta.lmdb.
 
@@ -231,12 +101,26 @@ class Metadata:
         read_only: change no byte of it, not even LMDB's table of readers: only for who holds
             the data directory's lock.
         shared: beside a store that has it open: change that table only.
+        store_id: 16 bytes, of the store that it must belong to; empty if that is not known.
+
+    Raises: Damaged if a page of LMDB is (unless only read), or the file is another one.
     """
 
     def __init__(
-        self, directory: Path, *, map_size: int, read_only: bool = False, shared: bool = False
+        self,
+        directory: Path,
+        *,
+        map_size: int,
+        read_only: bool = False,
+        shared: bool = False,
+        store_id: bytes = b"",
     ) -> None:
-        check_size(directory / "data.mdb", read_only)
+        self._pages: Pages | None = None
+        if read_only:
+            check_size(directory / "data.mdb", read_only)
+        else:
+            self._pages = check_file(directory / "data.mdb", read_only)
+        self._store_id = store_id
         self._env = lmdb.open(
             os.fspath(directory),
             map_size=map_size,
@@ -264,8 +148,23 @@ class Metadata:
         self._summed = (
             self._paths, self._streams, self._producers, self._deadlines, self._segments
         )  # fmt: skip
+        for table in (self._info, *self._summed):
+            if self._pages is not None and table.name in self._pages.tables:
+                table.doubts = self._pages.tables[table.name].doubts
         with self._env.begin() as txn:
             self._sums: dict[str, TableSum] = self._load(txn, b"sums", dict[str, TableSum]) or {}
+            self._check_identity(self._load(txn, b"identity", Identity), txn.id())
+
+    def _check_identity(self, found: Identity | None, txn_id: int) -> None:
+        """A file of another store, or a damaged meta page that led to an older commit."""
+        if found is None:
+            return  # new, or written before there was one
+        if self._store_id and found.store_id and self._store_id != found.store_id:
+            raise Damaged(f"LMDB's file belongs to store {found.store_id.hex()}", "meta.lmdb")
+        if txn_id != found.txn_id:
+            what = f"LMDB's meta page names commit {txn_id}, its rows are of {found.txn_id}"
+            raise Damaged(what, "meta.lmdb")
+        self._store_id = self._store_id or found.store_id
 
     def _reading(self) -> AbstractContextManager[lmdb.Transaction]:
         """A transaction to read in."""
@@ -287,7 +186,10 @@ class Metadata:
             found = msgspec.msgpack.decode(value, type=PathRow)
             if found.path != path:
                 return None
-            return self._row(txn, found.stream_id)
+            row = self._row(txn, found.stream_id)
+        if row is None or row.state is None:
+            raise Damaged(f"the row of stream {found.stream_id}, {path}, is missing", "meta.lmdb")
+        return row
 
     def row(self, stream_id: int) -> Row | None:
         with self._reading() as txn:
@@ -310,7 +212,7 @@ class Metadata:
     def due(
         self, now_ms: int, count_max: int, after: tuple[int, int] | None = None
     ) -> list[tuple[int, int]]:
-        """(deadline, stream id) where the written deadline has passed, the earliest first.
+        """(deadline, stream id) where a row says that the deadline has passed, earliest first.
 
         Args:
             after: the last one of the answer before, to go on behind it.
@@ -318,7 +220,7 @@ class Metadata:
         start = b"" if after is None else id_key(after[0]) + id_key(after[1]) + b"\x00"
         found: list[tuple[int, int]] = []
         with self._reading() as txn:
-            for key, _ in self._deadlines.scan(txn, start):
+            for key, _ in self._deadlines.scan_stored(txn, start):  # a damaged one costs a look
                 deadline = int.from_bytes(key[:8], "big")
                 if deadline > now_ms or len(found) == count_max:
                     break
@@ -337,24 +239,31 @@ class Metadata:
         found: Table = getattr(self, f"_{table}")
         with self._reading() as txn:
             for key, stored in found.scan_stored(txn, start):
-                value = stored[:-_CHECKSUM_SIZE]
-                yield StoredRow(key, value, _trailer(stored), found.is_whole(key, stored))
+                value = stored[:-CHECKSUM_SIZE]
+                yield StoredRow(key, value, trailer(stored), found.is_whole(key, stored))
 
     def recorded_sum(self, table: str) -> TableSum:
         """What the last commit says that the table holds."""
         return self._sums.get(table, TableSum())
 
-    def check_counts(self) -> None:
-        """Compare LMDB's own counts of rows with those last written: no row is read.
+    def check_tables(self) -> None:
+        """Compare what the tables hold with what the last commit says that they do.
 
-        Raises: Damaged.
+        Raises: Damaged if rows vanished, or are others, so that nobody can tell which.
         """
         with self._reading() as txn:
-            for table in self._summed:
-                count, expected = table.count(txn), self._sums.get(table.name, TableSum()).count
-                if count != expected:
-                    what = f"table {table.name}: {count} rows where {expected} were written"
-                    raise Damaged(what, "meta.lmdb")
+            counts = {table.name: table.count(txn) for table in self._summed}
+        for name, count in counts.items():
+            expected = self._sums.get(name, TableSum())
+            if count != expected.count:
+                what = f"table {name}: {count} rows where {expected.count} were written"
+                raise Damaged(what, "meta.lmdb")
+            found = self._pages.tables.get(name) if self._pages is not None else None
+            if found is not None and found.total != expected.total:
+                if not found.doubts:
+                    raise Damaged(f"table {name}: other rows than were written", "meta.lmdb")
+                # A damaged row's checksum is what is damaged: from now on it counts as it is.
+                self._sums[name] = TableSum(count, found.total)
 
     def verify(self) -> None:
         """Check every row and the sums of all tables. Raises: Damaged."""
@@ -385,8 +294,10 @@ class Metadata:
             if segment is not None:
                 self._segments.put(txn, id_key(segment.number), encode(segment), tally)
             sums = tally.sums()
+            identity = Identity(self._store_id, txn.id())
             self._info.put(txn, b"checkpoint", encode(checkpoint), Tally({}))
             self._info.put(txn, b"sums", encode(sums), Tally({}))
+            self._info.put(txn, b"identity", encode(identity), Tally({}))
         self._sums = sums
 
     def _write_batch(

@@ -81,7 +81,11 @@ def open_store(
     metadata: Metadata | None = None
     try:
         _make_folders(disk, directory, options)
-        metadata = Metadata(metadata_path or directory.metadata, map_size=options.lmdb_map_size)
+        metadata = Metadata(
+            metadata_path or directory.metadata,
+            map_size=options.lmdb_map_size,
+            store_id=directory.store_id,
+        )
         return _open(directory, metadata, disk, lock, limits, options, now)
     except OSError as error:
         _give_up(disk, directory, metadata)
@@ -120,7 +124,7 @@ def _open(
     options: FileStoreOptions,
     now: Callable[[], int],
 ) -> Opened:
-    metadata.check_counts()
+    metadata.check_tables()
     written = metadata.checkpoint()
     checkpoint = written or FIRST
     segments = _open_segments(directory, metadata, disk, checkpoint)

@@ -16,7 +16,8 @@ import msgspec
 from ..protocol.expiry import deadline_ms
 from ..protocol.state import StreamState
 from .findings import Findings
-from .metadata import Metadata, PathRow, SegmentEntry, TableSum, id_key, name_key
+from .metadata import Metadata, PathRow, SegmentEntry, id_key, name_key
+from .metadata_table import TableSum
 from .records import Row, decode_row
 
 FILE = "meta.lmdb/data.mdb"

@@ -11,7 +11,8 @@ from typing import Any
 import lmdb
 from msgspec.structs import replace
 
-from durastream.engine.metadata import Metadata, Tally, id_key
+from durastream.engine.metadata import Identity, Metadata, id_key
+from durastream.engine.metadata_table import Tally
 from durastream.engine.options import MIB
 from durastream.engine.records import Row, encode
 from durastream.engine.store import Store
@@ -112,6 +113,7 @@ def write_row(folder: Path, table: str, key: bytes, value: bytes | None) -> None
             else:
                 found.put(txn, key, value, tally)
             metadata._info.put(txn, b"sums", encode(tally.sums()), Tally({}))
+            sign(metadata, txn)
 
 
 def change_state(folder: Path, stream_id: int, **changes: Any) -> None:
@@ -125,8 +127,13 @@ def change_state(folder: Path, stream_id: int, **changes: Any) -> None:
 
 
 def lose_row(folder: Path, table: str, key: bytes) -> None:
-    """Remove a row behind the back of the sums, as a flipped bit in LMDB's pages can."""
-    with lmdb.open(str(folder / "meta.lmdb"), map_size=64 * MIB, max_dbs=16) as env:
-        db = env.open_db(table.encode())
-        with env.begin(write=True) as txn:
-            assert txn.delete(key, db=db)
+    """Remove a row behind the back of the sums."""
+    with rows_of(folder) as metadata, metadata._env.begin(write=True) as txn:
+        assert txn.delete(key, db=getattr(metadata, f"_{table}")._db)
+        sign(metadata, txn)
+
+
+def sign(metadata: Metadata, txn: lmdb.Transaction) -> None:
+    """Call a change one of the store's own commits."""
+    identity = Identity(metadata._store_id, txn.id())
+    metadata._info.put(txn, b"identity", encode(identity), Tally({}))
