@@ -1,4 +1,4 @@
-"""What the commands for a stopped store share: how they end, and how they print sizes.
+"""What the commands that look at a directory share: how they end, and how they print sizes.
 
 Whatever goes wrong is one line on stderr and an exit status, no traceback.
 """

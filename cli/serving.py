@@ -6,9 +6,7 @@ Whatever goes wrong on the way is one line on stderr and an exit status, no trac
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import resource
 import signal
 import socket
 import sys
@@ -32,6 +30,7 @@ from ..server.sockets import (
     remove_unix,
 )
 from .banner import Banner, curl_commands, print_banner
+from .descriptors import allow_descriptors
 from .exit_status import CORRUPT, FAILURE, IN_USE, INTERRUPTED, OK, USAGE
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def run(settings: ServeSettings) -> int:
     """Serve until SIGINT or SIGTERM; the exit status."""
     _configure_logging(settings)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    _allow_descriptors()
+    allow_descriptors()
     listeners: list[socket.socket] = []
     try:
         listeners = _listen(settings)
@@ -73,13 +72,6 @@ def run(settings: ServeSettings) -> int:
         store.close()
         if settings.uds is not None:
             remove_unix(settings.uds)
-
-
-def _allow_descriptors() -> None:
-    """Connections and segments take a descriptor each: use all that this user may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS refuses what it calls unlimited
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(settings: ServeSettings, store: Store, listeners: list[socket.socket]) -> int:

@@ -1,4 +1,4 @@
-"""``durastream verify``: look at every byte of a stopped store and say what is wrong with it.
+"""``durastream verify``: look at every byte of a store and say what is wrong with it.
 
 It changes nothing on disk. Progress goes to stderr on a terminal; the result, for people or as
 one JSON object, to stdout.
@@ -16,7 +16,9 @@ from pathlib import Path
 import click
 
 from ..engine.findings import Finding
+from ..engine.options import MIB
 from ..engine.verify import Report, Verification
+from .descriptors import allow_descriptors
 from .exit_status import CORRUPT, OK
 from .offline import DIRECTORY, count_text, exit_status, size_text
 
@@ -26,21 +28,29 @@ _COLOURS = {"damage": "red", "notice": "yellow"}
 
 @click.command(
     epilog="Exit status: 0 no damage, 1 could not be done, 2 wrong usage, 5 a server has the "
-    "directory open, 6 damage was found, 130 Ctrl+C."
+    "directory open (--offline), 6 damage was found, 130 Ctrl+C."
 )
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
+@click.option("--offline", is_flag=True, help="Refuse a directory that a server has open.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0), default=0, metavar="MIB",
+    help="MiB of segments a second to read at most; 0, the default, is no limit.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def verify(ctx: click.Context, directory: Path, as_json: bool) -> None:
+def verify(ctx: click.Context, directory: Path, offline: bool, rate: float, as_json: bool) -> None:
     """Check everything in the data directory DIR, without changing it.
 
     Every checksum of the log, the segments and the rows; and each against the others: whether
-    all bytes of every stream are there once, whether forks, paths and deadlines agree. No
-    server may have the directory open.
+    all bytes of every stream are there once, whether forks, paths and deadlines agree.
+
+    A server may have the directory open and go on. Then the very end of its log, which is being
+    written, is not judged.
     """
+    allow_descriptors()
     with exit_status(ctx):
         started = time.monotonic()
-        report = _run(Verification(directory))
+        report = _run(Verification(directory, in_use=not offline, rate=int(rate * MIB)))
         seconds = time.monotonic() - started
         click.echo(_json(report, seconds) if as_json else _text(report, seconds))
         ctx.exit(CORRUPT if report.is_damaged else OK)
@@ -71,7 +81,7 @@ def _json(report: Report, seconds: float) -> str:
 
 def _text(report: Report, seconds: float) -> str:
     rows = [
-        ("Store", report.store_id or "unknown"),
+        ("Store", f"{report.store_id or 'unknown'}{', in use' if report.online else ''}"),
         ("Streams", f"{report.stream_count:,} as of the checkpoint"),
         ("Segments", f"{report.segment_count:,}, {size_text(report.segment_size)}"),
         (
@@ -82,6 +92,7 @@ def _text(report: Report, seconds: float) -> str:
         ),
     ]
     lines = [f"  {click.style(f'{name:<10}', dim=True)}{value}" for name, value in rows]
+    lines += [f"  {click.style('Unchecked ', dim=True)}{what}" for what in report.unchecked]
     shown: Counter[str] = Counter()
     for finding in report.findings:
         shown[finding.code] += 1

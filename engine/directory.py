@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class DataDirectory:
 
     path: Path
     store_id: bytes  # 16 bytes
-    lock: int  # handle of the disk seam
+    lock: int  # handle of the disk seam; -1: not locked, somebody else has it open
 
     @property
     def wal(self) -> Path:
@@ -85,8 +86,11 @@ def open_directory(disk: Disk, path: Path) -> DataDirectory:
         raise open_error(path, error) from error
 
 
-def open_existing(disk: Disk, path: Path) -> DataDirectory:
+def open_existing(disk: Disk, path: Path, *, in_use: bool = False) -> DataDirectory:
     """Lock ``path`` and read its FORMAT without changing anything: for tools that only look.
+
+    Args:
+        in_use: go on without the lock if somebody else has it.
 
     Raises: DirectoryInUse, FormatDamaged, UnknownFormat, OpenError.
     """
@@ -96,11 +100,15 @@ def open_existing(disk: Disk, path: Path) -> DataDirectory:
             kind = FormatDamaged if held else UnknownFormat
             raise kind(f"{path}: not a data directory of durastream (no FORMAT file)")
         # A copy may have no LOCK: nobody has it open, for an opener makes one.
-        lock = _lock(disk, path / ("LOCK" if disk.exists(path / "LOCK") else "FORMAT"), os.O_RDONLY)
+        lock = -1
+        with suppress(DirectoryInUse) if in_use else nullcontext():
+            name = "LOCK" if disk.exists(path / "LOCK") else "FORMAT"
+            lock = _lock(disk, path / name, os.O_RDONLY)
         try:
             return DataDirectory(path, _read_format(disk, path), lock)
         except BaseException:
-            disk.close(lock)
+            if lock >= 0:
+                disk.close(lock)
             raise
     except OSError as error:
         raise open_error(path, error) from error

@@ -99,6 +99,12 @@ class Findings:
             Finding(code, kind.severity, what, file, position, stream_id, None, kind.advice)
         )
 
+    def extend(self, other: Findings) -> None:
+        """Take over what another look found."""
+        self._found += other._found
+        for stream_id, path in other.paths.items():
+            self.paths.setdefault(stream_id, path)
+
     def all(self) -> list[Finding]:
         """Damage first, else in the order in which it was found."""
         named = [

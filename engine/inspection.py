@@ -162,8 +162,7 @@ class _Stream:
         assert store.metadata is not None
         self._store = store
         self._rows = store.metadata
-        checkpoint = store.checkpoint
-        self._states = LogStates(self._rows.row, checkpoint.next_stream_id if checkpoint else 0)
+        self._states = LogStates(self._rows.row)
         self._records: dict[int, deque[Plain]] = {}
         self._counts: dict[int, list[int]] = {}  # records, wire bytes
         self._fold()

@@ -52,12 +52,10 @@ class LogStates:
     Args:
         row: the row of a stream as of the checkpoint, None if there is none; raises Damaged
             or LookupError if it cannot be told.
-        next_stream_id: of the checkpoint: streams from it on were created by the log.
     """
 
-    def __init__(self, row: Callable[[int], Row | None], next_stream_id: int) -> None:
+    def __init__(self, row: Callable[[int], Row | None]) -> None:
         self._row = row
-        self._next_stream_id = next_stream_id
         self.streams: dict[int, LoggedStream] = {}
 
     def apply(self, record: ScannedRecord) -> Iterator[Misfit]:
@@ -109,7 +107,8 @@ class LogStates:
         return LoggedStream(stream_id, row.state, row.quarantine)
 
     def _create(self, record: ScannedRecord, state: StreamState) -> Iterator[Misfit]:
-        if state.stream_id != record.stream_id or state.stream_id < self._next_stream_id:
+        # Not by the checkpoint's next id: ids of records still behind it were given out, too.
+        if state.stream_id != record.stream_id or self.stream(record.stream_id).state is not None:
             yield Misfit(f"record {record.lsn} creates stream {state.stream_id} once more")
         if state.tail != state.base + record.data_size:
             yield Misfit(f"record {record.lsn} creates a stream of another length than its data's")

@@ -151,7 +151,10 @@ class Metadata:
         for table in (self._info, *self._summed):
             if self._pages is not None and table.name in self._pages.tables:
                 table.doubts = self._pages.tables[table.name].doubts
-        with self._env.begin() as txn:
+        self._load_sums()
+
+    def _load_sums(self) -> None:
+        with self._reading() as txn:
             self._sums: dict[str, TableSum] = self._load(txn, b"sums", dict[str, TableSum]) or {}
             self._check_identity(self._load(txn, b"identity", Identity), txn.id())
 

@@ -1,5 +1,7 @@
-"""Open a data directory to look at it: locked, so that nothing moves, and never changed (I6).
+"""Open a data directory to look at it, without changing it (I6).
 
+With its lock, so that nothing moves; or, if that is allowed, beside the store that has it open:
+then rows are a ``Snapshot``, segments immutable, and the log moves on (``verify_online``).
 Nothing is recovered, made, cut off or removed here: the log is walked as it lies, LMDB is
 opened without its table of readers. What cannot be read is a ``Trouble``, not an end: a tool
 for damaged directories goes on with the rest.
@@ -21,10 +23,11 @@ from .._native.wal_scan import WalScan
 from .._native.wal_types import Checkpoint as LogPosition
 from .._native.wal_walk import WalWalk
 from .directory import DataDirectory, open_existing
-from .errors import Damaged
+from .errors import Damaged, DirectoryInUse, OpenError
 from .metadata import Checkpoint, Metadata
 from .options import FileStoreOptions
 from .row_probe import deadly_signal
+from .snapshot import Snapshot
 
 _PAGE = 4096
 _RECOVERY_FILE = 2  # the kind, docs/format-wal.md
@@ -39,7 +42,7 @@ class Trouble(NamedTuple):
 
 @dataclass(slots=True)
 class Offline:
-    """A locked data directory, and what of it can be read."""
+    """A data directory, and what of it can be read."""
 
     disk: Disk
     directory: DataDirectory
@@ -47,6 +50,22 @@ class Offline:
     checkpoint: Checkpoint | None = None
     trouble: Trouble | None = None  # with the rows
     is_new: bool = False  # nothing was ever acknowledged
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody else has it open, and everything moves."""
+        return self.directory.lock < 0
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The rows of a directory in use, if they can be read."""
+        return self.metadata if isinstance(self.metadata, Snapshot) else None
+
+    def renew(self) -> None:
+        """Go on to the newest rows and checkpoint of a directory in use. Raises: Damaged."""
+        if self.snapshot is not None:
+            self.snapshot.renew()
+            self.checkpoint = self.snapshot.checkpoint()
 
     def scan_log(self) -> WalScan:
         """The log behind the checkpoint; without one, from its oldest file on.
@@ -75,17 +94,23 @@ class Offline:
 
 @contextmanager
 def open_offline(
-    path: Path, disk: Disk, metadata_path: Path | None = None, *, probe: bool = True
+    path: Path,
+    disk: Disk,
+    metadata_path: Path | None = None,
+    *,
+    probe: bool = True,
+    in_use: bool = False,
 ) -> Iterator[Offline]:
-    """Lock ``path`` and open it for looking.
+    """Open ``path`` for looking, locked if possible.
 
     Args:
         metadata_path: LMDB's directory if ``disk`` is simulated.
         probe: read the rows in another process first, which damaged pages may kill.
+        in_use: look also if somebody else has it open.
 
     Raises: DirectoryInUse, UnknownFormat, OpenError.
     """
-    directory = open_existing(disk, path)
+    directory = open_existing(disk, path, in_use=in_use)
     found = Offline(disk, directory)
     try:
         _open_rows(found, metadata_path or directory.metadata, probe)
@@ -93,7 +118,8 @@ def open_offline(
     finally:
         if found.metadata is not None:
             found.metadata.close()
-        disk.close(directory.lock)
+        if not found.in_use:
+            disk.close(directory.lock)
 
 
 def _never_logged(store: Offline) -> bool:
@@ -113,19 +139,34 @@ def _open_rows(found: Offline, rows: Path, probe: bool) -> None:
         return
     metadata: Metadata | None = None
     try:
-        if probe and (signal := deadly_signal(rows, options.lmdb_map_size)):
+        if probe and (signal := deadly_signal(rows, options.lmdb_map_size, in_use=found.in_use)):
             found.trouble = Trouble(
                 f"LMDB's pages are damaged: reading them ends in {signal}", file
             )
             return
-        metadata = Metadata(rows, map_size=options.lmdb_map_size, read_only=True)
+        if found.in_use:
+            metadata = Snapshot(rows, map_size=options.lmdb_map_size)
+        else:
+            metadata = Metadata(rows, map_size=options.lmdb_map_size, read_only=True)
         found.checkpoint = metadata.checkpoint()
         found.metadata = metadata
     except (lmdb.Error, Damaged, msgspec.DecodeError) as error:
         if metadata is not None:
             metadata.close()
+        _raise_if_not_damage(found, error)
         if isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError) and _never_logged(found):
             found.is_new = True  # LMDB is there, its tables are not yet
             return
         what = error.what if isinstance(error, Damaged) else f"LMDB: {error}"
         found.trouble = Trouble(f"the rows cannot be read ({what})", file)
+
+
+def _raise_if_not_damage(found: Offline, error: Exception) -> None:
+    """What only says that this process cannot look. Raises: DirectoryInUse, OpenError."""
+    text = str(error)
+    if "already open in this process" in text:
+        raise DirectoryInUse(
+            f"{found.directory.path}: open in this very process; look from another one"
+        ) from error
+    if isinstance(error, lmdb.ReadersFullError | lmdb.LockError) or "Permission denied" in text:
+        raise OpenError(f"{found.directory.metadata}: {text}") from error

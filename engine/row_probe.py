@@ -16,10 +16,10 @@ from signal import Signals
 import lmdb
 
 
-def read_all(directory: str, map_size: int) -> None:
+def read_all(directory: str, map_size: int, *, in_use: bool) -> None:
     """Touch all there is. Raises: lmdb.Error."""
     with lmdb.open(
-        directory, map_size=map_size, max_dbs=16, readonly=True, lock=False, create=False
+        directory, map_size=map_size, max_dbs=16, readonly=True, lock=in_use, create=False
     ) as env:
         with env.begin() as txn, txn.cursor() as cursor:
             names = [bytes(key) for key, _ in cursor]
@@ -30,13 +30,17 @@ def read_all(directory: str, map_size: int) -> None:
                     hash((key, stored))
 
 
-def deadly_signal(directory: Path, map_size: int) -> str | None:
-    """The name of the signal that reading the rows ends with; None if it ends well."""
-    command = [sys.executable, "-m", __name__, str(directory), str(map_size)]
+def deadly_signal(directory: Path, map_size: int, *, in_use: bool = False) -> str | None:
+    """The name of the signal that reading the rows ends with; None if it ends well.
+
+    Args:
+        in_use: a store has them open, and goes on writing.
+    """
+    command = [sys.executable, "-m", __name__, str(directory), str(map_size), str(int(in_use))]
     code = subprocess.run(command, check=False, capture_output=True).returncode
     return Signals(-code).name if code < 0 else None
 
 
 if __name__ == "__main__":
     with suppress(lmdb.Error):
-        read_all(sys.argv[1], int(sys.argv[2]))
+        read_all(sys.argv[1], int(sys.argv[2]), in_use=sys.argv[3] == "1")

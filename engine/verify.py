@@ -1,8 +1,8 @@
-"""Verify a data directory as it lies: every checksum, and each part against the others (I6).
+"""Verify a data directory: every checksum, and each part against the others (I6).
 
-Rows first, since they name the rest; then the log behind the checkpoint; then segments, which
-are most of the bytes; then what must agree: rows with segments, each stream's bytes, forks
-with references. Nothing on disk is changed, and nothing is repaired.
+Stopped, or in use (``verify_online``). Rows first, since they name the rest; then the log behind
+the checkpoint; then segments, which are most of the bytes; then what must agree: rows with
+segments, each stream's bytes, forks with references. Nothing is changed or repaired.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from .._native.disk import Disk, PosixDisk
-from .._native.segment import Segment, SegmentDamaged
+from .._native.segment import SegmentDamaged
 from .directory import FormatDamaged
 from .findings import Finding, Findings
 from .metadata import SegmentEntry
 from .offline import Offline, open_offline
-from .verify_log import LogSummary, verify_log, verify_quarantine
+from .pace import Pace
+from .verify_log import verify_log_end, verify_quarantine, walk_log
+from .verify_online import Settled, settle, verify_names_again
 from .verify_rows import Rows, read_rows, verify_tables
 from .verify_segments import (
     SEGMENT_NAME,
     Stored,
+    open_segment,
     verify_coverage,
     verify_names,
     verify_rows_against,
@@ -30,6 +34,9 @@ from .verify_segments import (
 )
 
 _NAMES = {"FORMAT", "FORMAT.tmp", "LOCK", "reserve", "wal", "segments", "meta.lmdb"}
+_NEWEST_END = "the newest frames of the log and what a flush leaves: they were being written"
+_NO_ROWS = "the log, and what depends on the rows"
+_TOO_FAST = "log and segments: they moved on faster than they could be looked at; try again"
 _ROW_NAMES = {"data.mdb", "lock.mdb"}
 
 
@@ -39,6 +46,8 @@ class Report:
 
     directory: str
     store_id: str = ""  # hexadecimal digits
+    online: bool = False  # a store had it open meanwhile
+    unchecked: list[str] = field(default_factory=list)  # what could not be, for that reason
     stream_count: int = 0
     segment_count: int = 0
     segment_size: int = 0
@@ -59,7 +68,8 @@ class Verification:
     Args:
         disk: the seam that all is read through, but LMDB; None: the real disk.
         metadata_path: LMDB's directory if ``disk`` is simulated.
-        probe: see ``open_offline``.
+        probe, in_use: see ``open_offline``.
+        rate: bytes of segments a second to read at most; 0: as fast as it goes.
     """
 
     def __init__(
@@ -69,11 +79,14 @@ class Verification:
         metadata_path: Path | None = None,
         *,
         probe: bool = True,
+        in_use: bool = False,
+        rate: int = 0,
     ) -> None:
         self._disk = disk or PosixDisk()
         self._path = path
         self._rows_path = metadata_path or path / "meta.lmdb"
-        self._probe = probe
+        self._probe, self._in_use = probe, in_use
+        self._pace = Pace(rate)
         self._findings = Findings()
         self.report = Report(str(path))
 
@@ -89,29 +102,54 @@ class Verification:
         Raises: DirectoryInUse, UnknownFormat, OpenError.
         """
         try:
-            with open_offline(self._path, self._disk, self._rows_path, probe=self._probe) as store:
+            with open_offline(
+                self._path, self._disk, self._rows_path, probe=self._probe, in_use=self._in_use
+            ) as store:
                 self.report.store_id = store.directory.store_id.hex()
+                self.report.online = store.in_use
                 yield from self._verify(store)
         except FormatDamaged as error:
             self._findings.add("format", str(error), "FORMAT")
         self.report.findings = self._findings.all()
 
     def _verify(self, store: Offline) -> Iterator[int]:
-        findings, report = self._findings, self.report
         self._verify_top(store)
         if store.is_new:
             return
         if store.trouble is not None:
-            findings.add("rows-unreadable", *store.trouble)
+            self._findings.add("rows-unreadable", *store.trouble)
+        if not store.in_use:
+            yield from self._verify_all(store, None)
+            return
+        self.report.unchecked.append(_NEWEST_END)
+        settled = settle(store) if store.snapshot is not None else None
+        if settled is None:
+            self.report.unchecked.append(_NO_ROWS)
+            yield from self._verify_segments(store, Rows(is_complete=False), None)
+            return
+        try:
+            yield from self._verify_all(store, settled)
+        finally:
+            settled.close()
+
+    def _verify_all(self, store: Offline, settled: Settled | None) -> Iterator[int]:
+        findings, report = self._findings, self.report
         rows = self._read_rows(store)
+        if store.snapshot is not None:
+            store.snapshot.release()
         report.stream_count = len(rows.streams)
         yield _folder_size(self._rows_path)
-        summary = LogSummary()
-        verify_log(store, rows, summary, findings)
+        if settled is not None and not settled.is_believed:
+            report.unchecked.append(_TOO_FAST)
+            return
+        log = settled.log if settled else walk_log(store, rows.row, judge=rows.is_complete)
+        findings.extend(log.findings)
+        if rows.is_complete and not findings.has_damage():
+            verify_log_end(log, rows, findings)
         yield _folder_size(self._path / "wal")
-        report.log_file_count, report.last_lsn = summary.file_count, summary.last_lsn
-        report.log_frame_count, report.log_record_count = summary.frame_count, summary.record_count
-        yield from self._verify_segments(store, rows)
+        report.log_file_count, report.last_lsn = log.file_count, log.last_lsn
+        report.log_frame_count, report.log_record_count = log.frame_count, log.record_count
+        yield from self._verify_segments(store, rows, settled)
         verify_quarantine(rows, findings)
 
     def _read_rows(self, store: Offline) -> Rows:
@@ -127,21 +165,27 @@ class Verification:
             self._verify_checkpoint(store, rows)
         return rows
 
-    def _verify_segments(self, store: Offline, rows: Rows) -> Iterator[int]:
-        findings, checkpoint, stored = self._findings, store.checkpoint, Stored()
-        listed = rows.segments
-        if not rows.is_complete:
-            listed = _by_name(store)
-        next_segment = 1 if rows.is_complete else None
-        if checkpoint is not None:
-            next_segment = checkpoint.next_segment
-        verify_names(store, listed, next_segment, findings)
-        yield from verify_segments(store, listed, stored, findings)
+    def _verify_segments(
+        self, store: Offline, rows: Rows, settled: Settled | None
+    ) -> Iterator[int]:
+        findings, stored = self._findings, Stored()
+        listed = rows.segments if rows.is_complete else _by_name(store)
+        if not store.in_use:
+            next_segment = 1 if rows.is_complete else None
+            if store.checkpoint is not None:
+                next_segment = store.checkpoint.next_segment
+            verify_names(store, listed, next_segment, findings)
+        opener = settled.take if settled and rows.is_complete else partial(open_segment, store)
+        for size in verify_segments(opener, listed, stored, findings):
+            self._pace(size)
+            yield size
         self.report.segment_count = len(listed) - len(stored.unreadable)
         self.report.segment_size = sum(e.size for e in listed if e not in stored.unreadable)
         if rows.is_complete:
             verify_rows_against(stored, rows, findings)
             verify_coverage(stored, rows, findings)
+        if settled is not None:
+            verify_names_again(store, settled, findings)
 
     def _verify_top(self, store: Offline) -> None:
         for name in self._disk.list_directory(self._path):
@@ -184,9 +228,8 @@ def _by_name(store: Offline) -> list[SegmentEntry]:
         if match is None:
             continue
         number = int(match[1])
-        path = str(store.directory.segment(number))
         try:
-            found = Segment(store.disk, path, store_id=store.directory.store_id, number=number)
+            found = open_segment(store, SegmentEntry(number, 0, 0, 0, 0))
         except (SegmentDamaged, OSError):
             entries.append(SegmentEntry(number, 0, 0, 0, 0))
             continue

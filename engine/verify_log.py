@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from .._native.wal_scan import WalScan
 from .._native.wal_types import ScannedRecord
@@ -15,54 +17,61 @@ from .._native.wal_walk import WalWalk
 from .findings import Findings
 from .log_states import LogStates
 from .offline import Offline
-from .records import QuarantineMeta
+from .records import QuarantineMeta, Row
 from .verify_rows import Rows, verify_references
+
+RowOf = Callable[[int], Row | None]
 
 _KNOWN = re.compile(r"\d{20}\.wal|spare\.wal|next\.wal|torn-.*\.bin|damaged-.*\.bin")
 
 
-class LogSummary:
-    """What was walked."""
+@dataclass(slots=True)
+class LogWalk:
+    """What was walked, and found on the way."""
 
-    def __init__(self) -> None:
-        self.frame_count = 0
-        self.record_count = 0
-        self.data_size = 0  # wire bytes
-        self.last_lsn = 0
-        self.file_count = 0
+    frame_count: int = 0
+    record_count: int = 0
+    data_size: int = 0  # wire bytes
+    last_lsn: int = 0
+    file_count: int = 0
+    findings: Findings = field(default_factory=Findings)
+    states: LogStates | None = None  # None: it could not be walked at all
 
 
-def verify_log(store: Offline, rows: Rows, summary: LogSummary, findings: Findings) -> None:
-    """Walk the log, which is bounded: no step of it takes long."""
+def walk_log(store: Offline, row: RowOf, *, judge: bool) -> LogWalk:
+    """Walk the log, which is bounded: no step of it takes long.
+
+    Args:
+        row: the row of a stream as of the checkpoint; see ``LogStates``.
+        judge: whether rows that are not there are known not to be.
+    """
+    log = LogWalk()
     if not store.disk.exists(store.directory.wal):
-        findings.add("wal-damage", "the log's directory is missing", "wal")
-        return
+        log.findings.add("wal-damage", "the log's directory is missing", "wal")
+        return log
     try:
         scan = store.scan_log()
     except ValueError as error:
-        findings.add("checkpoint", f"no place in the log: {error}", "meta.lmdb/data.mdb")
-        return
-    checkpoint = store.checkpoint
-    states = LogStates(rows.row, checkpoint.next_stream_id if checkpoint is not None else 0)
-    _walk(scan, states, summary, findings, judge=rows.is_complete)
-    _report_walk(scan.walk, summary, findings)
-    for stream in states.streams.values():
+        log.findings.add("checkpoint", f"no place in the log: {error}", "meta.lmdb/data.mdb")
+        return log
+    log.states = LogStates(row)
+    _walk(scan, log.states, log, judge=judge)
+    _report_walk(scan.walk, log, in_use=store.in_use)
+    for stream in log.states.streams.values():
         if stream.state is not None:
-            findings.paths[stream.stream_id] = stream.state.path
-    if rows.is_complete and not findings.has_damage():
-        _verify_end(states, rows, findings)
-    _verify_names(store, findings)
+            log.findings.paths[stream.stream_id] = stream.state.path
+    _verify_names(store, log.findings)
+    return log
 
 
-def _walk(
-    scan: WalScan, states: LogStates, summary: LogSummary, findings: Findings, *, judge: bool
-) -> None:
+def _walk(scan: WalScan, states: LogStates, log: LogWalk, *, judge: bool) -> None:
+    findings = log.findings
     for frame in scan:
-        summary.frame_count += 1
+        log.frame_count += 1
         file = f"wal/{os.path.basename(frame.file)}"
         for record in frame.records:
-            summary.record_count += 1
-            summary.data_size += record.data_size
+            log.record_count += 1
+            log.data_size += record.data_size
             if record.damaged:
                 _report_record(record, file, findings)
             for misfit in states.apply(record):
@@ -78,14 +87,17 @@ def _report_record(record: ScannedRecord, file: str, findings: Findings) -> None
     findings.add("wal-record", what, file, record.position, record.stream_id)
 
 
-def _report_walk(walk: WalWalk, summary: LogSummary, findings: Findings) -> None:
-    summary.last_lsn, summary.file_count = walk.last_lsn, len(walk.chain)
+def _report_walk(walk: WalWalk, log: LogWalk, *, in_use: bool) -> None:
+    findings = log.findings
+    log.last_lsn, log.file_count = walk.last_lsn, len(walk.chain)
     for damage in walk.damage:
         what = f"{damage.what}; LSN {damage.first_lsn}"
         what += f" to {damage.last_lsn}" if damage.last_lsn else " and all behind it"
         findings.add("wal-damage", f"{what} may be lost", _name(damage.file), damage.position)
     for damage in walk.harmless:
         findings.add("wal-empty-frame", damage.what, _name(damage.file), damage.position)
+    if in_use:
+        return  # the end is being written, files are being prepared
     for torn in walk.torn:
         what = f"the end of an interrupted write, {torn.size} bytes at most"
         findings.add("wal-torn", what, _name(torn.file), torn.position)
@@ -100,9 +112,11 @@ def _name(path: str) -> str:
     return f"wal/{name}" if name.endswith(".wal") else name
 
 
-def _verify_end(states: LogStates, rows: Rows, findings: Findings) -> None:
-    """References as the log leaves them, and what is under quarantine."""
-    named = states.streams
+def verify_log_end(log: LogWalk, rows: Rows, findings: Findings) -> None:
+    """References as the log leaves them."""
+    if log.states is None:
+        return
+    named = log.states.streams
     latest = [state for state in rows.states() if state.stream_id not in named]
     latest += [stream.state for stream in named.values() if stream.state is not None]
     verify_references(latest, set(), "at the end of the log", "wal", findings)

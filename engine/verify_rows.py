@@ -27,14 +27,16 @@ Value = TypeVar("Value")
 class Rows:
     """All rows that could be read, encoded as they are: decoded ones would take much more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_complete: bool = True) -> None:
         self.streams: dict[int, bytes] = {}
         self.paths: dict[bytes, bytes] = {}
         self.producers: dict[bytes, bytes] = {}
         self.deadlines: set[bytes] = set()
         self.segments: list[SegmentEntry] = []
         self.damaged: set[tuple[str, bytes]] = set()  # (table, key)
-        self.is_complete = True  # False: LMDB could not be walked, so that any may be missing
+        self.is_complete = (
+            is_complete  # False: LMDB could not be walked, so that any may be missing
+        )
 
     def row(self, stream_id: int) -> Row | None:
         """A stream's row. Raises: LookupError if it is damaged."""

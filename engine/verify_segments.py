@@ -7,7 +7,7 @@ stream has the very bytes of its row (I2). Source: docs/format-segment.md. It on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -40,17 +40,23 @@ class Stored:
         return any(entry.after_lsn < lsn <= entry.upto_lsn for entry in self.unreadable)
 
 
+def open_segment(store: Offline, entry: SegmentEntry) -> Segment:
+    """Raises: SegmentDamaged, OSError."""
+    path = str(store.directory.segment(entry.number))
+    return Segment(store.disk, path, store_id=store.directory.store_id, number=entry.number)
+
+
 def verify_segments(
-    store: Offline, listed: list[SegmentEntry], stored: Stored, findings: Findings
+    opener: Callable[[SegmentEntry], Segment],
+    listed: list[SegmentEntry],
+    stored: Stored,
+    findings: Findings,
 ) -> Iterator[int]:
     """Read every listed segment, the newest first. Yields the bytes checked, about."""
     for entry in sorted(listed, reverse=True, key=lambda entry: entry.number):
         file = f"segments/{entry.number:020d}.seg"
-        path = str(store.directory.segment(entry.number))
         try:
-            segment = Segment(
-                store.disk, path, store_id=store.directory.store_id, number=entry.number
-            )
+            segment = opener(entry)
         except FileNotFoundError:
             findings.add("segment-missing", f"the file of segment {entry.number} is gone", file)
             stored.unreadable.append(entry)

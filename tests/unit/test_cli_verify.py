@@ -7,13 +7,16 @@ import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from durastream.cli import main
+from durastream.engine.options import MIB
 from durastream.engine.verify import Verification
 from support.damage import flip_at, log_file, picture, populate, segment_files
+from support.server_process import ServerProcess
 from support.stores import crash
 
 
@@ -96,12 +99,37 @@ def test_json_is_one_object(data):
 
 def test_a_store_in_use_has_its_own_status(opener, data):
     store = opener()
-    result = CliRunner().invoke(main, ["verify", str(data)])
+    result = CliRunner().invoke(main, ["verify", str(data), "--offline"])
     assert result.exit_code == 5
     assert "already open in another process" in result.stderr
     assert "stop the server first" in result.stderr
     assert result.stdout == ""
     store.append("/good", b"still at work")
+    result = CliRunner().invoke(main, ["verify", str(data)])
+    assert result.exit_code == 5
+    assert "open in this very process" in result.stderr
+
+
+def test_a_server_may_have_it_open(data):
+    with ServerProcess(data) as server:
+        result = CliRunner().invoke(main, ["verify", str(data)])
+        assert result.exit_code == 0
+        assert ", in use\n" in result.stdout
+        assert "Unchecked the newest frames of the log" in result.stdout
+        assert "No damage found;" in result.stdout
+        found = json.loads(CliRunner().invoke(main, ["verify", str(data), "--json"]).stdout)
+        assert found["online"] is True
+        assert len(found["unchecked"]) == 1
+        assert CliRunner().invoke(main, ["verify", str(data), "--offline"]).exit_code == 5
+        server.stop()
+    assert json.loads(verify(data, "--json").stdout)["online"] is False
+
+
+def test_a_rate_is_kept(data):
+    size = segment_files(data)[0].stat().st_size
+    started = time.monotonic()
+    assert verify(data, "--rate", str(size / MIB / 0.5)).exit_code == 0
+    assert time.monotonic() - started >= 0.4
 
 
 def test_what_is_no_store_is_refused(tmp_path):
