@@ -168,5 +168,6 @@ def _raise_if_not_damage(found: Offline, error: Exception) -> None:
         raise DirectoryInUse(
             f"{found.directory.path}: open in this very process; look from another one"
         ) from error
-    if isinstance(error, lmdb.ReadersFullError | lmdb.LockError) or "Permission denied" in text:
+    refused = "Permission denied" in text and not isinstance(error, lmdb.ReadonlyError)
+    if refused or isinstance(error, lmdb.ReadersFullError | lmdb.LockError):
         raise OpenError(f"{found.directory.metadata}: {text}") from error
