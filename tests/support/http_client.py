@@ -37,9 +37,9 @@ class Answer:
 class HttpClient:
     """Requests to streams below the root; ``name`` is what follows it."""
 
-    def __init__(self, port: int, root: str = ROOT) -> None:
+    def __init__(self, port: int, root: str = ROOT, seconds_max: float = SECONDS_MAX) -> None:
         self._root = root
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS_MAX)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds_max)
 
     def request(
         self,
