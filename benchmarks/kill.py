@@ -3,8 +3,8 @@
 Real processes on a real disk, SIGKILL to the process group at random moments: while it works,
 starts, flushes and stops. The clients keep a ledger outside of the server (benchmarks/killing);
 docs/reliability.md says what is promised. Other servers of the protocol run under the very same
-load: see benchmarks/peers.py. The summary goes to stdout as JSON; the exit status is 1 if durastream
-broke a promise.
+load: see benchmarks/peers.py. The summary goes to stdout as JSON. The exit status is 1 if
+durastream broke a promise.
 
     .venv/bin/python benchmarks/kill.py --server durastream --kills 500 --seed 1
     .venv/bin/python benchmarks/kill.py --server node --server rust --kills 60

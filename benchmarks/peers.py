@@ -160,9 +160,7 @@ PEERS: dict[str, Server] = {
         OtherRustServer(
             "rust-files", "Third-party Rust server, files", "0.3.0", THIRD_PARTY, "file-durable"
         ),
-        OtherRustServer(
-            "rust-redb", "Third-party Rust server, redb", "0.3.0", THIRD_PARTY, "acid"
-        ),
+        OtherRustServer("rust-redb", "Third-party Rust server, redb", "0.3.0", THIRD_PARTY, "acid"),
     )
 }
 

@@ -97,7 +97,10 @@ class Audit:
                 self._ledger.violation(SHOWN, f"{self.book.path}: other batches at {offset}")
 
     def check_closed(self, client: HttpClient) -> None:
-        """A closed stream says so, and takes nothing. Raises: Disconnected."""
+        """A closed stream says so, and takes nothing; a missing one is lost, not reopened.
+
+        Raises: Disconnected.
+        """
         book = self.book
         token = ("too-late", 0)
         book.sends(token)
@@ -107,10 +110,10 @@ class Audit:
             client.request("HEAD", book.path),
             client.request("POST", book.path, content, headers),
         ]
-        if answers[0].headers["Stream-Closed"] is None or answers[1].status != 409:
-            if not self._is_reopened:
-                statuses = [answer.status for answer in answers]
-                self._ledger.violation(REOPENED, f"{book.path}: HEAD, POST answered {statuses}")
+        is_closed = answers[0].headers["Stream-Closed"] is not None and answers[1].status == 409
+        if not is_closed and not self._is_reopened and answers[0].status not in GONE:
+            statuses = [answer.status for answer in answers]
+            self._ledger.violation(REOPENED, f"{book.path}: HEAD, POST answered {statuses}")
             self._is_reopened = True
 
     _is_reopened = False

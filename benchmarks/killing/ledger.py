@@ -20,11 +20,13 @@ SHOWN = "shown, then gone"  # batches that a reader had been given, or bytes mov
 FORGOTTEN = "producers forgotten"  # state of a producer, or a Stream-Seq, that was acknowledged
 REOPENED = "reopened after close"
 RESURRECTED = "resurrected"  # a deleted stream, or bytes of one, or what was settled as absent
+EXPIRED = "expired too early"  # before the TTL since the last acknowledged write was over
 VERIFY = "verify failures"
 UNEXPECTED = "unexpected answers"  # that the protocol does not allow there; hangs; ends by itself
 
 VIOLATIONS = (
-    LOST, DOUBLED, OUT_OF_ORDER, TORN, SHOWN, FORGOTTEN, REOPENED, RESURRECTED, VERIFY, UNEXPECTED,
+    LOST, DOUBLED, OUT_OF_ORDER, TORN, SHOWN, FORGOTTEN, REOPENED, RESURRECTED, EXPIRED, VERIFY,
+    UNEXPECTED,
 )  # fmt: skip
 EXAMPLES_MAX = 8  # of each kind
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from killing.audit import GONE, Refused, read_from
-from killing.ledger import DOUBLED, LOST, OUT_OF_ORDER, RESURRECTED, REOPENED, TORN, UNEXPECTED
+from killing.ledger import (
+    DOUBLED,
+    EXPIRED,
+    LOST,
+    OUT_OF_ORDER,
+    REOPENED,
+    RESURRECTED,
+    TORN,
+    UNEXPECTED,
+)
 from killing.tokens import JSON, TEXT, Token, body
 from killing.worker import Field, Worker
 from support.http_client import ROOT, Answer
@@ -35,6 +44,7 @@ class Life:
     expected: list[tuple[Token, bool]] = field(default_factory=list)  # False: in doubt
     parent: Life | None = None
     child_count: int = 0
+    created_in_doubt: bool = False  # the first PUT got no answer
     ttl: int | None = None
     lives_until: float = 0.0  # it may not expire before
     ends_by: float = float("inf")  # it must have expired then
@@ -103,6 +113,7 @@ class Lifecycles(Worker):
         answer, resent = self.ask("PUT", life.path, content, headers)
         life.state = to
         life.expected = [(old, True) for old in inherited] + [(token, True)]
+        life.created_in_doubt = resent
         self.accessed(life, started)
         if answer.status == 201 or (answer.status == 200 and resent):
             self.ledger.count("acknowledged writes")
@@ -138,10 +149,10 @@ class Lifecycles(Worker):
     def delete(self, life: Life, judged: bool = True) -> None:
         answer, resent = self.ask("DELETE", life.path)
         if judged and answer.status != 204 and not (resent and answer.status in GONE):
-            if answer.status in GONE and not self.may_be_over(life):
-                self.violation(LOST, life, f"DELETE answered {answer.status}")
-            elif answer.status not in GONE:
-                self.unexpected("DELETE", life.path, answer)
+            if answer.status in GONE:
+                self.meet_end(life, answer)
+                return
+            self.unexpected("DELETE", life.path, answer)
         self.ledger.count("deletions")
         self.end(life)
 
@@ -213,7 +224,9 @@ class Lifecycles(Worker):
     def append_to_closed(self, life: Life) -> None:
         token = self.token(life)
         answer = self.post(life, token)
-        if answer is not None and answer.status != 409:
+        if answer is not None and answer.status in GONE:
+            self.meet_end(life, answer)
+        elif answer is not None and answer.status != 409:
             self.violation(REOPENED, life, f"an append got {answer.status}")
             life.expected.append((token, answer.status in (200, 204)))
 
@@ -252,6 +265,8 @@ class Lifecycles(Worker):
         if torn:
             self.violation(TORN, life, f"{torn} batches")
         for kind, what in judge(life.expected, tokens):
+            if kind == LOST and life.created_in_doubt and not tokens:
+                kind = TORN  # the stream was created, its first batch was not
             self.violation(kind, life, what)
         life.expected = [(token, True) for token in tokens]  # doubts are settled
         self.ledger.count("looks at small streams")
@@ -259,7 +274,8 @@ class Lifecycles(Worker):
 
     def meet_end(self, life: Life, answer: Answer) -> None:
         if not self.may_be_over(life):
-            self.violation(LOST, life, f"{answer.status}, expected it {life.state}")
+            kind = LOST if life.ttl is None else EXPIRED
+            self.violation(kind, life, f"{answer.status}, it was {life.state}, TTL {life.ttl}")
         else:
             self.ledger.count("expiries")
         self.end(life)

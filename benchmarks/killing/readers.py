@@ -37,8 +37,8 @@ class Reader(Worker):
         self.book.views.append(self.view)
 
     def step(self) -> None:
-        query = {"offset": self.offset, **({"live": self.live} if self.live else {})}
-        answer = self.try_once("GET", self.book.path, **query)
+        live = {"live": self.live} if self.live else {}
+        answer = self.try_once("GET", self.book.path, None, None, offset=self.offset, **live)
         if answer is None:
             return
         if answer.status == 200:
@@ -90,11 +90,11 @@ class EventReader(Reader):
         connection = http.client.HTTPConnection("127.0.0.1", self.field.port, timeout=SECONDS_MAX)
         try:
             connection.request("GET", f"{ROOT}{self.book.path}?{query}")
-            response = connection.getresponse()
-            if response.status == 200:
-                self.follow(response)
-            elif response.status < 500:
-                self.lose(f"{response.status} at offset {self.offset}, SSE")
+            with connection.getresponse() as response:
+                if response.status == 200:
+                    self.follow(response)
+                elif response.status < 500:
+                    self.lose(f"{response.status} at offset {self.offset}, SSE")
         except (http.client.HTTPException, OSError):
             self.field.up.wait(IDLE_SECONDS)
         finally:

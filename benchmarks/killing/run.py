@@ -8,6 +8,7 @@ data directory stays.
 from __future__ import annotations
 
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -120,12 +121,19 @@ class KillRun:
             self.result.ended_early = str(error)
         finally:
             self._field.up.clear()
-            for worker in self._workers:
-                worker.is_finishing.set()
-            if not self._process.ended:
-                self._process.kill()
+            self._release()
         self.result.seconds = time.monotonic() - began
         return self.result
+
+    def _release(self) -> None:
+        for worker in self._workers:
+            worker.is_finishing.set()
+        if not self._process.ended:
+            self._process.kill()
+        for worker in self._workers:
+            worker.join()
+        for worker in (self._operator, *self._workers):
+            worker.client.close()
 
     # -- beginning ---------------------------------------------------------------------------
 
@@ -234,6 +242,8 @@ class KillRun:
         self.ledger.count("verify runs")
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
+            kept = self._data_dir.with_name(f"verify-failed-{self.ledger.counts['verify runs']}")
+            shutil.copytree(self._data_dir, kept)  # before the next start mends what it can
             self.ledger.violation(VERIFY, f"{answer.returncode}: {answer.stdout} {answer.stderr}")
 
     def _report(self) -> None:

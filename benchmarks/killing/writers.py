@@ -96,9 +96,7 @@ class Producer(Writer):
         self.seq += 1
 
     def tuple(self, epoch: int, seq: int) -> dict[str, str]:
-        return self.headers(
-            Producer_Id=self.name, Producer_Epoch=str(epoch), Producer_Seq=str(seq)
-        )
+        return self.headers(Producer_Id=self.name, Producer_Epoch=str(epoch), Producer_Seq=str(seq))
 
     def claim(self) -> None:
         """Start again without knowing the epoch: ask with 0, then take the next one."""
@@ -139,6 +137,8 @@ class SequencedWriter(Writer):
     It must be alone in its book, since a Stream-Seq is the stream's.
     """
 
+    last = -1  # the highest acknowledged in this book
+
     def step(self) -> None:
         if self.takes_new_book():
             self.last = -1
@@ -152,8 +152,6 @@ class SequencedWriter(Writer):
                 self.last = token[1]
         elif not is_closed(answer):
             self.unexpected("POST", self.book.path, answer)
-
-    last = -1  # the highest acknowledged in this book
 
     def send_stale(self) -> None:
         token = self.next_token()
@@ -169,9 +167,9 @@ def is_closed(answer: Answer) -> bool:
     return answer.status == 409 and answer.headers["Stream-Closed"] is not None
 
 
-def new_book(worker_or_client: Worker, path: str, content_type: str) -> Book:
-    """Create the stream ``path`` and a book for it."""
-    answer, resent = worker_or_client.ask("PUT", path, headers={"Content-Type": content_type})
-    if answer.status not in (200, 201) or (answer.status == 200 and not resent):
-        worker_or_client.unexpected("PUT", path, answer)
+def new_book(worker: Worker, path: str, content_type: str) -> Book:
+    """Create the stream ``path`` and a book for it. Raises: Finished."""
+    answer, resent = worker.ask("PUT", path, headers={"Content-Type": content_type})
+    if answer.status != 201 and not (answer.status == 200 and resent):
+        worker.unexpected("PUT", path, answer)
     return Book(path, content_type)

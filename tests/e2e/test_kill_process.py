@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +11,28 @@ from pathlib import Path
 
 import pytest
 
+from killing.ledger import FORGOTTEN, LOST, SHOWN, VERIFY
+from killing.ours import FORGETFUL, SMALL
+from killing.run import KillRun, Plan
 from support.http_client import HttpClient
-from support.ledger import Follower, PlainWriter, ProducerWriter, numbers_of
 from support.server_process import ServerProcess
 
 TEXT = {"Content-Type": "text/plain"}
 STREAMS = ["crash/a", "crash/b", "crash/c"]
-KILLS = 4
+# What a run must have done, to show anything.
+LOAD = (
+    "acknowledged writes",
+    "producer batches sent again",
+    "epochs claimed",
+    "closes",
+    "deletions",
+    "forks",
+    "looks at small streams",
+    "verify runs",
+    "batches shown to catch-up readers",
+    "batches shown to long-poll readers",
+    "batches shown to sse readers",
+)
 
 
 @pytest.fixture
@@ -38,37 +54,51 @@ def create_all(client: HttpClient) -> None:
         assert client.request("PUT", stream, headers=TEXT).status == 201
 
 
-def test_every_acknowledged_append_is_there_once_after_sigkill(server):
-    with HttpClient(server.port) as client:
-        create_all(client)
-    producers = [ProducerWriter(server.port, s, f"producer-{s}-{n}") for s in STREAMS for n in "12"]
-    plain = [PlainWriter(server.port, s, f"plain-{s}") for s in STREAMS]
-    followers = [Follower(server.port, s) for s in STREAMS]
-    workers = [*producers, *plain, *followers]
-    for worker in workers:
-        worker.start()
-    pause = random.Random(1)
-    for _ in range(KILLS):
-        time.sleep(pause.uniform(0.2, 0.8))
-        restart(server, crash=True)
-    time.sleep(0.3)
-    for worker in workers:
-        worker.finish()
+def test_every_acknowledged_append_is_there_once_after_sigkill(tmp_path):
+    """The short form of benchmarks/kill.py: everything is compared, see its ledger."""
+    plan = Plan(kills=6, uptime_max=0.4, verify_every=3, rotate_every=2)
+    result = KillRun(SMALL, tmp_path, plan).run()
+    assert result.is_clean, json.dumps(result.summary(), indent=1)
+    # Otherwise it would have shown nothing: kills met requests under way, and there was work.
+    counts = result.ledger.counts
+    for what in LOAD:
+        assert counts[what] > 0, (what, result.summary())
+    assert counts["requests repeated"] >= plan.kills
 
-    with HttpClient(server.port) as client:
-        contents = {stream: client.read_all(stream) for stream in STREAMS}
-    for producer in producers:
-        stored = numbers_of(contents[producer.stream], producer.producer_id)
-        assert stored == list(range(producer.acknowledged))
-    for writer in plain:
-        stored = numbers_of(contents[writer.stream], writer.writer_name)
-        assert stored == sorted(set(stored))
-        assert set(range(writer.count)) - writer.in_doubt <= set(stored)
-    for follower in followers:
-        assert contents[follower.stream].startswith(follower.received)
-        assert follower.received
-    # The kills met requests under way: otherwise this test would have shown nothing.
-    assert sum(producer.resent for producer in producers) >= KILLS
+
+def test_a_run_finds_what_is_lost(tmp_path):
+    """Against a server that keeps everything in memory, every kill loses everything."""
+    result = KillRun(FORGETFUL, tmp_path, Plan(kills=2)).run()
+    violations = result.ledger.violations
+    assert min(violations[LOST], violations[SHOWN]) > 0, result.summary()
+    assert not result.is_clean
+
+
+def test_a_run_finds_what_an_older_copy_brings_back(tmp_path):
+    """An older copy, whole in itself: what was forgotten is found by every kind of client."""
+    older = OlderCopy(taken_at=2, restored_at=4)
+    plan = Plan(kills=3, verify_every=0, rotate_every=2, before_start=older)
+    violations = KillRun(SMALL, tmp_path, plan).run().ledger.violations
+    assert min(violations[kind] for kind in (LOST, SHOWN, FORGOTTEN)) > 0, violations
+    assert violations[VERIFY] == 0, violations
+
+
+class OlderCopy:
+    """Copies the directory before one start, and puts the copy back before another."""
+
+    def __init__(self, taken_at: int, restored_at: int) -> None:
+        self._taken_at, self._restored_at = taken_at, restored_at
+        self._starts = 0
+
+    def __call__(self, data_dir: Path) -> None:
+        self._starts += 1
+        copy = data_dir.with_name("older")
+        if self._starts == self._taken_at:
+            shutil.copytree(data_dir, copy)
+        elif self._starts == self._restored_at:
+            for path in data_dir.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.copytree(copy, data_dir, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize("crash", [True, False], ids=["SIGKILL", "SIGTERM"])
