@@ -24,7 +24,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 from killing.ledger import VIOLATIONS  # noqa: E402
 from killing.ours import OURS  # noqa: E402
-from killing.run import KillRun, Plan, Result  # noqa: E402
+from killing.plan import Plan, Result  # noqa: E402
+from killing.run import KillRun  # noqa: E402
 from peers import PEERS, CannotInstall  # noqa: E402
 
 SERVERS = {**OURS, **PEERS}

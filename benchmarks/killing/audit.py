@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import takewhile
 
 from killing.ledger import (
     DOUBLED,
@@ -44,6 +45,7 @@ class Audit:
         self._highest: dict[str, int] = {}  # by writer
         self._checked = 0  # acknowledgements that were looked for
         self._compared: dict[View, int] = {}
+        self._moved: set[View] = set()  # told; all that follows is elsewhere, too
         self._told: set[tuple[str, Token]] = set()
         self._torn = 0
 
@@ -88,12 +90,15 @@ class Audit:
     def check_marks(self, client: HttpClient, view: View, marks: Iterable[int]) -> None:
         """Read again from offsets that a reader was given: the same batches must follow."""
         for mark in marks:
+            if view in self._moved:
+                return
             offset, index = view.marks[mark]
             wanted = view.tokens[index : index + 20]
             reader = TokenReader(self.book.content_type)
             answer = client.request("GET", self.book.path, offset=offset)
             found = reader.feed(answer.body) if answer.status == 200 else []
             if found[: len(wanted)] != wanted[: max(1, len(found))]:
+                self._moved.add(view)
                 self._ledger.violation(SHOWN, f"{self.book.path}: other batches at {offset}")
 
     def check_closed(self, client: HttpClient) -> None:
@@ -157,21 +162,30 @@ class Audit:
         self._checked = max(self._checked, acknowledged)
         for view, count in shown:
             start = self._compared.get(view, 0)
-            if view.tokens[start:count] != self.tokens[start:count]:
-                self._tell_moved(view.tokens[start:count])
+            slices = view.tokens[start:count], self.tokens[start:count]
+            if slices[0] != slices[1] and not self._tell_missing(slices[0]):
+                self._tell_moved(view, start, *slices)
             self._compared[view] = max(start, count)
 
     def _compare_with(self, before: list[Token]) -> None:
-        if self.tokens[: len(before)] != before:
-            self._tell_moved(before)
+        """What the last audit read, this one must find, too."""
+        if self.tokens[: len(before)] != before and not self._tell_missing(before):
+            self._ledger.violation(SHOWN, f"{self.book.path}: batches are elsewhere than before")
 
-    def _tell_moved(self, shown: list[Token]) -> None:
-        """What was shown is not where it was: is it gone, or did others come before it?"""
+    def _tell_missing(self, shown: list[Token]) -> bool:
         missing = [token for token in shown if token not in self._known]
         for token in missing:
             self._tell(SHOWN, token)
-        if not missing:
-            self._tell(SHOWN, ("moved", len(shown)))
+        return bool(missing)
+
+    def _tell_moved(self, view: View, start: int, shown: list[Token], stored: list[Token]) -> None:
+        """All of it is there, but who went on by offset was given a batch twice, or never."""
+        if view not in self._moved:
+            self._moved.add(view)
+            pairs = zip(shown, stored, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            what = f"a reader was shown {shown[same:][:2]} as batch {start + same}"
+            self._ledger.violation(SHOWN, f"{self.book.path}: {what}, now {stored[same:][:2]}")
 
     def _tell(self, kind: str, token: Token) -> None:
         if (kind, token) not in self._told:

@@ -123,6 +123,7 @@ class Lifecycles(Worker):
         else:
             self.unexpected("PUT", life.path, answer)
         self.delete(life, judged=False)
+        self.lives[self.lives.index(life)] = Life(f"{life.path}x")  # that name may be spoilt
         return False
 
     def fork(self, source: Life) -> None:

@@ -13,14 +13,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from killing.audit import Audit
 from killing.ledger import UNEXPECTED, VERIFY, Book, Ledger
 from killing.lifecycles import Lifecycles
+from killing.plan import Plan, Result
 from killing.process import CannotStart, Process
 from killing.readers import EventReader, LongPollReader, Reader
 from killing.tokens import JSON, TEXT
@@ -33,52 +31,6 @@ LONG_POLL_SECONDS = 1.0
 RETIRED_MAX = 12  # closed streams kept; the oldest are deleted, and must stay so
 MARKS_CHECKED = 5  # of each view, at the end
 REPORT_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to kill. Times are seconds."""
-
-    kills: int
-    seed: int = 1
-    uptime_max: float = 0.7  # between an audit and the kill
-    verify_every: int = 10  # kills; 0: never
-    rotate_every: int = 10  # starts; then one shared stream is closed and another takes its place
-    text_slots: int = 4
-    json_slots: int = 2
-    sequenced_slots: int = 2
-    lifecycles: int = 3
-    think_seconds: float = 0.02
-    # Called with the data directory while the server is dead: for runs that damage it.
-    before_start: Callable[[Path], None] | None = None
-
-
-@dataclass
-class Result:
-    server: Server
-    plan: Plan
-    ledger: Ledger
-    seconds: float = 0.0
-    starts: list[float] = field(default_factory=list)  # seconds until the first answer
-    ended_early: str = ""  # why, if not all kills were done
-
-    @property
-    def is_clean(self) -> bool:
-        return not any(self.ledger.violations.values()) and not self.ended_early
-
-    def summary(self) -> dict[str, Any]:
-        return {
-            "server": self.server.name,
-            "version": self.server.version,
-            "seed": self.plan.seed,
-            "seconds": round(self.seconds),
-            "start, median s": round(statistics.median(self.starts or [0]), 2),
-            "start, longest s": round(max(self.starts, default=0), 2),
-            **dict(sorted(self.ledger.counts.items())),
-            "violations": self.ledger.violations,
-            "examples": self.ledger.examples,
-            "ended early": self.ended_early,
-        }
 
 
 class KillRun:

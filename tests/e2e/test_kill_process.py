@@ -13,7 +13,8 @@ import pytest
 
 from killing.ledger import FORGOTTEN, LOST, SHOWN, VERIFY
 from killing.ours import FORGETFUL, SMALL
-from killing.run import KillRun, Plan
+from killing.plan import Plan
+from killing.run import KillRun
 from support.http_client import HttpClient
 from support.server_process import ServerProcess
 

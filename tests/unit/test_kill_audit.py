@@ -102,7 +102,7 @@ def test_a_torn_batch_is_found(client, book):
     assert audited(client, book) == {kinds.TORN: 2}
 
 
-@pytest.mark.parametrize("shown", [[A0, A1], [B0]], ids=["gone", "moved"])
+@pytest.mark.parametrize("shown", [[A0, A1], [B0], [A0, A0, B0]], ids=["gone", "moved", "twice"])
 def test_what_was_shown_must_stay_where_it_was(client, book, shown):
     book.views = [View(shown, [])]
     store(client, book, A0, B0)
