@@ -107,7 +107,7 @@ class Audit:
         Raises: Disconnected.
         """
         book = self.book
-        token = ("too-late", 0)
+        token = ("too-late", book.tried.get("too-late", -1) + 1)
         book.sends(token)
         headers = {"Content-Type": book.content_type}
         content = body(token, book.content_type)

@@ -239,13 +239,16 @@ class Lifecycles(Worker):
         if life.state in ("absent", "gone"):
             if head.status not in GONE:
                 self.violation(RESURRECTED, life, f"HEAD of a deleted stream: {head.status}")
+                self.delete(life, judged=False)
             return None
         if head.status in GONE:
             self.meet_end(life, head)
             return None
-        if (head.headers["Stream-Closed"] is not None) != (life.state == "closed"):
+        state: State = "open" if head.headers["Stream-Closed"] is None else "closed"
+        if state != life.state:
             kind = REOPENED if life.state == "closed" else UNEXPECTED
-            self.violation(kind, life, f"Stream-Closed: {head.headers['Stream-Closed']}")
+            self.violation(kind, life, f"is {state}, was {life.state}")
+            life.state = state  # told once
         if life.ttl == TTL_SHORT:
             if time.time() > life.ends_by:
                 self.violation(UNEXPECTED, life, "outlives its TTL")
