@@ -59,6 +59,10 @@ class Server(ABC):
         """What checks a stopped server's directory and ends with 0 if it is whole; or nothing."""
         return []
 
+    def troubles(self, log: bytes) -> list[str]:
+        """Lines of what it printed that tell of a fault of its own, where that can be told."""
+        return []
+
     def url(self, port: int, path: str = "") -> str:
         """The URL of the stream ``path``."""
         return f"http://127.0.0.1:{port}{ROOT}{path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ try:
     from durastream import __version__
 except ImportError as error:
     raise SystemExit("run this with the environment's Python: .venv/bin/python") from error
+
+
+TROUBLE = re.compile(rb"^.* (?:ERROR|CRITICAL) .*$|^Traceback.*$|^.*Warning: .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Durastream(Server):
 
     def verify_command(self, data_dir: Path) -> list[str]:
         return [*self._run("verify"), str(data_dir)]
+
+    def troubles(self, log: bytes) -> list[str]:
+        return [line.decode() for line in TROUBLE.findall(log)]
 
     def _run(self, command: str) -> list[str]:
         return [sys.executable, "-P", "-m", "durastream", command]

@@ -45,8 +45,8 @@ class KillRun:
         folder = folder.resolve()  # the server runs in another directory
         self._data_dir = folder / "data"
         self._data_dir.mkdir(parents=True)
-        log = folder / "server.log"
-        self._process = Process(server, self._data_dir, log, LONG_POLL_SECONDS)
+        self._log = folder / "server.log"
+        self._process = Process(server, self._data_dir, self._log, LONG_POLL_SECONDS)
         self._field = Field(
             self._process.port,
             plan.seed,
@@ -262,6 +262,8 @@ class KillRun:
         self._verify()
         self._start()
         self._audit_all()
+        for trouble in self._server.troubles(self._log.read_bytes()):
+            self.ledger.violation(UNEXPECTED, trouble)
 
     def _audit_all(self) -> None:
         client = self._operator.client

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import peers
+from killing.ours import OURS
 from peers import PEERS, CannotInstall
 
 
@@ -44,3 +45,11 @@ def test_a_missing_tool_is_named(peer, monkeypatch, tmp_path):
 
 def test_a_version_of_each_is_pinned(peer):
     assert all(part.isdigit() for part in peer.version.split("."))
+
+
+def test_errors_in_our_own_log_are_found():
+    log = b"10:00 INFO a: fine\n10:01 ERROR b: not\nTraceback (most recent call last):\n  x\n"
+    assert OURS["durastream"].troubles(log) == [
+        "10:01 ERROR b: not",
+        "Traceback (most recent call last):",
+    ]
