@@ -7,6 +7,7 @@ After every start of the server it looks at all of them; in between it goes on c
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,7 +45,8 @@ class Life:
     expected: list[tuple[Token, bool]] = field(default_factory=list)  # False: in doubt
     parent: Life | None = None
     child_count: int = 0
-    created_in_doubt: bool = False  # the first PUT got no answer
+    # Batches of creations and closes that got no answer: there if, and only if, the rest is.
+    halves: set[Token] = field(default_factory=set)
     ttl: int | None = None
     lives_until: float = 0.0  # it may not expire before
     ends_by: float = float("inf")  # it must have expired then
@@ -113,7 +115,7 @@ class Lifecycles(Worker):
         answer, resent = self.ask("PUT", life.path, content, headers)
         life.state = to
         life.expected = [(old, True) for old in inherited] + [(token, True)]
-        life.created_in_doubt = resent
+        life.halves = {token} if resent else set()
         self.accessed(life, started)
         if answer.status == 201 or (answer.status == 200 and resent):
             self.ledger.count("acknowledged writes")
@@ -203,6 +205,7 @@ class Lifecycles(Worker):
         if answer is None:
             head, _ = self.ask("HEAD", life.path)
             is_closed = head.headers["Stream-Closed"] is not None
+            life.halves.add(token)
         elif answer.status in (200, 204):
             self.ledger.count("acknowledged writes")
             is_closed = True
@@ -268,9 +271,7 @@ class Lifecycles(Worker):
             return None
         if torn:
             self.violation(TORN, life, f"{torn} batches")
-        for kind, what in judge(life.expected, tokens):
-            if kind == LOST and life.created_in_doubt and not tokens:
-                kind = TORN  # the stream was created, its first batch was not
+        for kind, what in judge(life.expected, tokens, life.halves):
             self.violation(kind, life, what)
         life.expected = [(token, True) for token in tokens]  # doubts are settled
         self.ledger.count("looks at small streams")
@@ -302,15 +303,27 @@ class Lifecycles(Worker):
         self.ledger.violation(kind, f"{life.path}, incarnation {life.incarnation}: {what}")
 
 
-def judge(expected: list[tuple[Token, bool]], found: list[Token]) -> list[tuple[str, str]]:
-    """What is wrong with ``found``; batches in doubt may be missing, but not be elsewhere."""
+def judge(
+    expected: list[tuple[Token, bool]], found: list[Token], halves: Set[Token] = frozenset()
+) -> list[tuple[str, str]]:
+    """What is wrong with ``found``.
+
+    Args:
+        expected: batches in order, and whether each is certain; others may be missing.
+        halves: batches that belong to a change that was, or was not, made: if they do not fit
+            it, it was made in part.
+    """
     present = set(found)
     wanted = [token for token, _ in expected]
+    missing = {token for token, is_certain in expected if is_certain} - present
+    foreign = present.difference(wanted)
     complaints = []
-    if missing := [token for token, is_certain in expected if is_certain and token not in present]:
-        complaints.append((LOST, f"{missing}"))
-    if foreign := present.difference(wanted):
-        complaints.append((RESURRECTED, f"{sorted(foreign)}"))
+    if torn := (missing | foreign) & halves:
+        complaints.append((TORN, f"a change in part: {sorted(torn)}"))
+    if missing - halves:
+        complaints.append((LOST, f"{sorted(missing - halves)}"))
+    if foreign - halves:
+        complaints.append((RESURRECTED, f"{sorted(foreign - halves)}"))
     if len(present) < len(found):
         complaints.append((DOUBLED, f"{len(found) - len(present)} batches"))
     elif not foreign and found != [token for token in wanted if token in present]:

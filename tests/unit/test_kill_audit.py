@@ -172,6 +172,11 @@ def test_small_streams_are_judged_exactly(found, kind):
     assert [complaint for complaint, _ in judge(expected, found)] == ([kind] if kind else [])
 
 
+@pytest.mark.parametrize("found", [[A0], [A0, A1, B0]], ids=["missing", "there all the same"])
+def test_changes_made_in_part_are_torn(found):
+    assert [kind for kind, _ in judge([(A0, True), (A1, True)], found, {A1, B0})] == [kinds.TORN]
+
+
 @pytest.mark.parametrize("content_type", [TEXT, JSON])
 def test_tokens_survive_any_cut(content_type):
     tokens = [("a-1", number) for number in range(40)]
