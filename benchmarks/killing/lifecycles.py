@@ -7,21 +7,10 @@ After every start of the server it looks at all of them; in between it goes on c
 from __future__ import annotations
 
 import time
-from collections.abc import Set
-from dataclasses import dataclass, field
-from typing import Literal
 
 from killing.audit import GONE, Refused, read_from
-from killing.ledger import (
-    DOUBLED,
-    EXPIRED,
-    LOST,
-    OUT_OF_ORDER,
-    REOPENED,
-    RESURRECTED,
-    TORN,
-    UNEXPECTED,
-)
+from killing.ledger import EXPIRED, LOST, REOPENED, RESURRECTED, TORN, UNEXPECTED
+from killing.life import Life, State, judge
 from killing.tokens import JSON, TEXT, Token, body
 from killing.worker import Field, Worker
 from support.http_client import ROOT, Answer
@@ -29,31 +18,6 @@ from support.http_client import ROOT, Answer
 NAMES = 8
 TTL_LONG, TTL_SHORT = 3600, 2  # seconds
 APPENDS_MAX = 30  # of one incarnation, so that looking at it stays cheap
-
-State = Literal["absent", "open", "closed", "gone"]  # gone: deleted, but forks need its bytes
-
-
-@dataclass(eq=False)
-class Life:
-    """One name, and the stream that has it at present."""
-
-    path: str
-    state: State = "absent"
-    content_type: str = TEXT
-    incarnation: int = 0
-    number: int = 0  # of the next batch
-    expected: list[tuple[Token, bool]] = field(default_factory=list)  # False: in doubt
-    parent: Life | None = None
-    child_count: int = 0
-    # Batches of creations and closes that got no answer: there if, and only if, the rest is.
-    halves: set[Token] = field(default_factory=set)
-    ttl: int | None = None
-    lives_until: float = 0.0  # it may not expire before
-    ends_by: float = float("inf")  # it must have expired then
-
-    @property
-    def writer(self) -> str:
-        return f"{self.path.replace('/', '-')}-{self.incarnation}"
 
 
 class Lifecycles(Worker):
@@ -301,31 +265,3 @@ class Lifecycles(Worker):
 
     def violation(self, kind: str, life: Life, what: str) -> None:
         self.ledger.violation(kind, f"{life.path}, incarnation {life.incarnation}: {what}")
-
-
-def judge(
-    expected: list[tuple[Token, bool]], found: list[Token], halves: Set[Token] = frozenset()
-) -> list[tuple[str, str]]:
-    """What is wrong with ``found``.
-
-    Args:
-        expected: batches in order, and whether each is certain; others may be missing.
-        halves: batches that belong to a change that was, or was not, made: if they do not fit
-            it, it was made in part.
-    """
-    present = set(found)
-    wanted = [token for token, _ in expected]
-    missing = {token for token, is_certain in expected if is_certain} - present
-    foreign = present.difference(wanted)
-    complaints = []
-    if torn := (missing | foreign) & halves:
-        complaints.append((TORN, f"a change in part: {sorted(torn)}"))
-    if missing - halves:
-        complaints.append((LOST, f"{sorted(missing - halves)}"))
-    if foreign - halves:
-        complaints.append((RESURRECTED, f"{sorted(foreign - halves)}"))
-    if len(present) < len(found):
-        complaints.append((DOUBLED, f"{len(found) - len(present)} batches"))
-    elif not foreign and found != [token for token in wanted if token in present]:
-        complaints.append((OUT_OF_ORDER, f"{found}"))
-    return complaints

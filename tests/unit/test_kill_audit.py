@@ -10,7 +10,7 @@ from durastream import DurableStreamTestServer
 from killing import ledger as kinds
 from killing.audit import Audit
 from killing.ledger import Book, Ledger, View
-from killing.lifecycles import judge
+from killing.life import judge
 from killing.tokens import JSON, TEXT, TokenReader, body
 from support.http_client import HttpClient
 
