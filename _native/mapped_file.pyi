@@ -4,6 +4,18 @@ from typing import Any, Self, final
 from .disk import Disk
 
 @final
+class Reaper:
+    @property
+    def pinned_size(self) -> int:
+        """Bytes of retired files that somebody still refers to."""
+
+    def reap(self) -> int:
+        """Give back what was let go of since the last call; how many files. Blocks."""
+
+    def close(self) -> None:
+        """The same for the last time."""
+
+@final
 class MappedFile:
     @property
     def path(self) -> Any: ...

@@ -2,7 +2,10 @@ from array import array
 from collections.abc import Iterator
 from typing import Self, final
 
+from typing_extensions import Buffer
+
 from .disk import Disk
+from .mapped_file import Reaper
 from .segment_types import Extent
 from .segment_types import SegmentDamaged as SegmentDamaged
 
@@ -17,6 +20,9 @@ class Segment:
     def __new__(cls, disk: Disk, path: str, *, store_id: bytes, number: int) -> Self: ...
     def close(self) -> None:
         """Let go of the file. Views that were handed out stay valid. Closing again is fine."""
+
+    def retire(self, reaper: Reaper) -> None:
+        """Have ``reaper`` give back the mapping, once nobody refers to it any more."""
 
     @property
     def path(self) -> str: ...
@@ -56,6 +62,15 @@ class Segment:
         """(base, end, index) of each extent of a stream, ascending."""
 
     def extent(self, index: int) -> Extent: ...
+    def held_size(self, ids: Buffer, starts: Buffer, ends: Buffer) -> int:
+        """Bytes of the file that hold [start, end) of each of these streams, about.
+
+        Three arrays of u64. An extent that lies within counts whole, with its row and ends.
+        """
+
+    def cut(self, index: int, start: int, end: int) -> tuple[int, int, int, int]:
+        """The appends that overlap [start, end): start, end, first message and message count."""
+
     def row(self, index: int) -> bytes:
         """The stream's row as of ``upto_lsn``; reads the disk each time."""
 

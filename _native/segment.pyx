@@ -24,6 +24,7 @@ from .ends cimport (
     ends_boundary,
     ends_chunk_end,
 )
+from .mapped_file cimport Reaper
 from .segment_blocks cimport (
     CELL_SIZE,
     DATA_BLOCK,
@@ -43,6 +44,16 @@ from .segment_index cimport index_open, index_search
 from .segment_types import Extent, SegmentDamaged
 
 cdef array.array POSITIONS = array.array("Q")
+
+
+cdef inline uint64_t size_within(
+    const SegmentEntry *entry, uint64_t start, uint64_t end
+) noexcept nogil:
+    """Bytes of the file that an extent's bytes in [start, end) take; of a whole one, all."""
+    if start <= entry.base and entry.end <= end:
+        return extent_layout(entry).next - entry.position
+    start, end = max(start, entry.base), min(end, entry.end)
+    return end - start if start < end else 0
 
 
 @cython.final
@@ -82,6 +93,10 @@ cdef class Segment:
     def close(self):
         """Let go of the file. Views that were handed out stay valid. Closing again is fine."""
         self.file = self.view = None
+
+    def retire(self, Reaper reaper not None):
+        """Have ``reaper`` give back the mapping, once nobody refers to it any more."""
+        self.mapped().retire(reaper)
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -155,6 +170,37 @@ cdef class Segment:
             extent.entry.stream_id, extent.entry.base, extent.entry.end,
             extent.entry.message_count, extent.entry.row_size,
         )
+
+    def held_size(self, const uint64_t[::1] ids not None, const uint64_t[::1] starts not None,
+                  const uint64_t[::1] ends not None):
+        cdef uint64_t at, number, total = 0
+        self.mapped()
+        if not ids.shape[0] == starts.shape[0] == ends.shape[0]:
+            raise ValueError("ids, starts and ends must be equally many")
+        with nogil:
+            for at in range(<uint64_t>ids.shape[0]):
+                number = index_search(&self.index, ids[at], 0)
+                while number < self.index.count and self.index.entries[number].stream_id == ids[at]:
+                    total += size_within(self.index.entries + number, starts[at], ends[at])
+                    number += 1
+        return total
+
+    def cut(self, Py_ssize_t index, uint64_t start, uint64_t end):
+        cdef ExtentRef extent
+        cdef Window window
+        cdef uint64_t first
+        cdef MappedFile file = self.refer_range(index, start, end, &extent)
+        if start == end:
+            return start, end, 0, 0
+        self.window(file, &extent, start, start + 1, True, &window)
+        start, first = window.first, <uint64_t>(window.ends - extent.ends)
+        while True:
+            self.window(file, &extent, end - 1, end, False, &window)
+            end = end_position(window.ends[0])
+            if end_of_append(window.ends[0]):
+                break
+            end += 1
+        return start, end, first, <uint64_t>(window.ends - extent.ends) + 1 - first
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Nothing here reads or writes a file; what damage means for a stream is the engin
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class SegmentInfo(NamedTuple):
@@ -60,3 +60,11 @@ class SegmentDamaged(Exception):
         self.what = what
         self.stream_id = stream_id
         self.stream_position = stream_position
+
+
+# Number of the segment, index of the extent, base, end, message count, row: None if it has none,
+# the trouble if it cannot be had.
+Found: TypeAlias = tuple[int, int, int, int, int, bytes | SegmentDamaged | OSError | None]
+
+# Number of the segment, index of the extent, [start, end), first message, message count.
+Piece: TypeAlias = tuple[int, int, int, int, int, int]

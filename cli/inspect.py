@@ -102,13 +102,15 @@ def _log(log: dict[str, Any]) -> Iterator[str]:
 def _segments(segments: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield from _table(
-        ["segment", "written", "LSNs", "size", "streams", "messages", ""],
+        ["segment", "level", "written", "LSNs", "size", "dead", "streams", "messages", ""],
         [
             [
                 str(segment["number"]),
+                str(segment["level"]),
                 _time(segment.get("created_ms")),
                 f"{segment['after_lsn'] + 1:,}-{segment['upto_lsn']:,}",
                 size_text(segment["size"]),
+                size_text(segment["dead_size"]),
                 f"{segment['extents']:,}" if "extents" in segment else "?",
                 f"{segment['messages']:,}" if "messages" in segment else "?",
                 segment["problem"] or "",

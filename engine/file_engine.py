@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 
 from .._native.disk import Disk, PosixDisk
 from .._native.errors import LogFailed, LogFull, RecordTooLarge, TailMoved
+from .._native.mapped_file import Reaper
 from .._native.segment import Segment, SegmentDamaged
 from ..protocol.errors import StreamError, StreamNotFound, TooLarge
 from ..protocol.headers import is_json
@@ -38,6 +39,7 @@ from .errors import (
     StoreFailed,
     StoreFull,
 )
+from .metadata import SegmentEntry
 from .operations import Seen
 from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View
@@ -116,6 +118,9 @@ class FileEngine:
         self.operations = opened.operations
         self.checkpoint = opened.checkpoint
         self.segments: tuple[Segment, ...] = opened.segments  # newest first; replaced as a whole
+        self.listed: dict[int, SegmentEntry] = opened.listed  # by number
+        self.commit_lock = threading.Lock()  # of who changes checkpoint and segments
+        self.reaper = Reaper()  # of segments that were replaced
         self.read_only = opened.read_only
         self.workers = ThreadPoolExecutor(4, thread_name_prefix="durastream-worker")
         self._committer = threading.Thread(
@@ -325,6 +330,24 @@ class FileEngine:
             self.run(step)
         return Damaged(f"{entry.origin.path}, offset {format_offset(position)}", where)
 
+    # -- segments ----------------------------------------------------------------------------
+
+    def add_segment(self, segment: Segment | None, entries: Sequence[SegmentEntry]) -> None:
+        """Have readers find a newer segment, if there is one. Locked for commits."""
+        with self.lock:
+            self.listed |= {entry.number: entry for entry in entries}
+            if segment is not None:
+                self.segments = (segment, *self.segments)
+
+    def replace_segments(self, old: Sequence[Segment], new: Segment, entry: SegmentEntry) -> None:
+        """Have readers find a segment in place of others. Locked for commits."""
+        with self.lock:
+            for segment in old:
+                del self.listed[segment.number]
+            self.listed[entry.number] = entry
+            kept = [new, *(segment for segment in self.segments if segment not in old)]
+            self.segments = tuple(sorted(kept, key=lambda x: x.upto_lsn, reverse=True))
+
     # -- parked readers ----------------------------------------------------------------------
 
     def park(self, seen: Seen, path: str, at: ReadResult, waiter: Waiter) -> bool:
@@ -445,6 +468,7 @@ class FileEngine:
         self.metadata.close()
         for segment in self.segments:
             segment.close()
+        self.reaper.close()
         self.disk.close(self.directory.lock)
         _engines.discard(self)
 

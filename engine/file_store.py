@@ -256,6 +256,20 @@ class FileBackedStreamStore(StoreBase):
         with self._engine.using_files():
             return self._maintenance.flush()
 
+    def compact(self, *, everything: bool = False) -> None:
+        """Merge segments now until their bounds are kept. The store does so by itself.
+
+        Args:
+            everything: merge all of them into one, and drop all that nobody needs.
+
+        Raises: OSError, lmdb.Error, StoreClosed, Damaged.
+        """
+        with self._engine.using_files():
+            if everything:
+                self._maintenance.compactor.merge_all()
+            while self._maintenance.compactor.step():
+                pass
+
     def sweep(self) -> int:
         """Log the end of expired streams now; how many. The store does so by itself."""
         with self._engine.using_files():

@@ -14,14 +14,16 @@ import heapq
 import logging
 import os
 import time
+from typing import NamedTuple
 
 import lmdb
 
 from .._native.flush import Flush
 from .._native.segment import Segment
 from .._native.wal_types import Checkpoint as LogPosition
+from .dead import with_dead
 from .file_engine import FileEngine
-from .metadata import Checkpoint, SegmentEntry, StreamChange
+from .metadata import Checkpoint, SegmentEdit, SegmentEntry, StreamChange
 from .projection import Dirty
 from .records import Row, encode, segment_row
 
@@ -30,6 +32,14 @@ logger = logging.getLogger("durastream.flush")
 _PAUSE_MAX = 0.02  # seconds
 _TAILS_PER_STEP = 500  # tails cut under the lock at a time, so that no request waits long
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Written(NamedTuple):
+    """What a flush committed."""
+
+    checkpoint: Checkpoint
+    segment: Segment | None
+    entries: list[SegmentEntry]  # rows of segments that are new or changed
 
 
 def flush(engine: FileEngine, *, clean: bool = False) -> bool:
@@ -51,12 +61,12 @@ def flush(engine: FileEngine, *, clean: bool = False) -> bool:
     if not dirty and position.lsn == before.lsn and before.clean == clean:
         return False
     try:
-        checkpoint, segment = _write(engine, position, dirty, next_stream_id, clean)
+        written = _write(engine, position, dirty, next_stream_id, clean)
     except BaseException:
         with engine.lock:
             engine.projection.give_back(dirty)
         raise
-    _finish(engine, position, checkpoint, segment, dirty)
+    _finish(engine, position, written, dirty)
     return True
 
 
@@ -66,7 +76,7 @@ def _write(
     dirty: dict[int, Dirty],
     next_stream_id: int,
     clean: bool,
-) -> tuple[Checkpoint, Segment | None]:
+) -> Written:
     before = engine.checkpoint
     changes = [_change(dirty[stream_id]) for stream_id in sorted(dirty)]
     segment = None
@@ -84,13 +94,14 @@ def _write(
         before.next_segment + bool(changes),
         clean,
     )
+    edit = SegmentEdit(put=with_dead(engine.segments, engine.listed, dirty.values()))
     try:
-        engine.metadata.commit(checkpoint, changes, entry)
+        engine.metadata.commit(checkpoint, changes, entry, edit)
     except BaseException:
         if segment is not None:
             segment.close()
         raise
-    return checkpoint, segment
+    return Written(checkpoint, segment, [*edit.put, *([entry] if entry is not None else [])])
 
 
 def _holes(engine: FileEngine, dirty: dict[int, Dirty]) -> dict[int, int]:
@@ -164,14 +175,12 @@ def _remove_leftover(engine: FileEngine, path: str, number: int) -> None:
 def _finish(
     engine: FileEngine,
     position: LogPosition,
-    checkpoint: Checkpoint,
-    segment: Segment | None,
+    written: Written,
     dirty: dict[int, Dirty],
 ) -> None:
     """Let readers find the bytes in the segment, then forget them in memory and in the log."""
-    if segment is not None:
-        engine.segments = (segment, *engine.segments)
-    engine.checkpoint = checkpoint
+    engine.add_segment(written.segment, written.entries)
+    engine.checkpoint = written.checkpoint
     flushed = list(dirty.values())
     for first in range(0, len(flushed), _TAILS_PER_STEP):
         with engine.lock:

@@ -15,6 +15,7 @@ import lmdb
 
 from ..protocol.errors import StreamError
 from .catalog import Cold
+from .compactor import Compactor
 from .errors import StorageError
 from .file_engine import FileEngine
 from .flush import flush, is_disk_full
@@ -38,24 +39,27 @@ class Maintenance:
         self._thread = threading.Thread(
             target=self._run, name="durastream-maintenance", daemon=True
         )
-        self._flush_lock = threading.Lock()
+        self._flush_lock = engine.commit_lock
         self._flushed_at = time.monotonic()
         self._swept_at = time.monotonic()
         self._swept_upto: tuple[int, int] | None = None  # in the table of deadlines
         self._kept = 0  # bindings and entries after the last eviction
         self._retry_at = 0.0
         self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
+        self.compactor = Compactor(engine, self._reserve)
         self._troubles: set[str] = set()  # what fails at present, said once
         self._said_failed = False
 
     def start(self) -> None:
         self._reserve.fill()
         self._thread.start()
+        self.compactor.start()
 
     def stop(self) -> None:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        self.compactor.stop()
 
     def _run(self) -> None:
         while not self._stop.wait(_PERIOD):

@@ -9,9 +9,10 @@ Layout to the byte: docs/format-metadata.md. Nothing here decides anything about
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,15 @@ class SegmentEntry(msgspec.Struct, frozen=True, array_like=True):
     after_lsn: int
     upto_lsn: int
     size: int  # bytes of the file
+    dead_size: int = 0  # of those, what nobody needs any more: an estimate, for compaction
+
+
+class SegmentEdit(NamedTuple):
+    """How the table of segments changes."""
+
+    put: Sequence[SegmentEntry] = ()
+    removed: Sequence[int] = ()  # numbers
+    obsolete: Sequence[int] | None = None  # see ``Metadata.obsolete``; None: as before
 
 
 class StreamChange(NamedTuple):
@@ -230,12 +240,41 @@ class Metadata:
                 found.append((deadline, int.from_bytes(key[8:], "big")))
         return found
 
-    def segments(self) -> list[SegmentEntry]:
+    def rows_from(self, stream_id: int, count_max: int) -> dict[int, Row]:
+        """Some rows in the order of their stream ids, from this one on. Raises: Damaged."""
         with self._reading() as txn:
-            return [
+            found = islice(self._streams.scan(txn, id_key(stream_id)), count_max)
+            return {int.from_bytes(key, "big"): decode_row(value) for key, value in found}
+
+    def rows_of(self, stream_ids: list[int]) -> tuple[dict[int, Row], set[int]]:
+        """The rows of these streams, as far as there are any; and whose row is damaged."""
+        rows, damaged = dict[int, Row](), set[int]()
+        with self._reading() as txn:
+            found = self._streams.get_many(txn, [id_key(stream_id) for stream_id in stream_ids])
+        for key, stored in found.items():
+            stream_id = int.from_bytes(key, "big")
+            if self._streams.is_whole(key, stored):
+                rows[stream_id] = decode_row(stored[:-CHECKSUM_SIZE])
+            else:
+                damaged.add(stream_id)
+        return rows, damaged
+
+    def segments(self) -> list[SegmentEntry]:
+        """The oldest first: by LSN, for a compaction's number is newer than what it holds."""
+        with self._reading() as txn:
+            found = [
                 msgspec.msgpack.decode(value, type=SegmentEntry)
                 for _, value in self._segments.scan(txn)
             ]
+        return sorted(found, key=lambda entry: (entry.upto_lsn, entry.number))
+
+    def obsolete(self) -> list[int]:
+        """Numbers of segments that are not, or no longer, part of the store.
+
+        Their files may still be there: a compaction was cut short before its commit, or behind it.
+        """
+        with self._reading() as txn:
+            return self._load(txn, b"obsolete", list[int]) or []
 
     def scan(self, table: str, start: bytes = b"") -> Iterator[StoredRow]:
         """A table from ``start`` on as it is stored, damage included: for tools that look."""
@@ -284,8 +323,13 @@ class Metadata:
         checkpoint: Checkpoint,
         changes: list[StreamChange],
         segment: SegmentEntry | None = None,
+        edit: SegmentEdit | None = None,
     ) -> None:
         """Move the checkpoint, with everything that it contains, in one transaction.
+
+        Args:
+            segment: that of a flush.
+            edit: what else changes about segments.
 
         Raises: lmdb.Error; nothing is changed then.
         """
@@ -296,12 +340,22 @@ class Metadata:
                 self._write_batch(txn, changes[first : first + _BATCH], tally)
             if segment is not None:
                 self._segments.put(txn, id_key(segment.number), encode(segment), tally)
+            if edit is not None:
+                self._edit_segments(txn, edit, tally)
             sums = tally.sums()
             identity = Identity(self._store_id, txn.id())
             self._info.put(txn, b"checkpoint", encode(checkpoint), Tally({}))
             self._info.put(txn, b"sums", encode(sums), Tally({}))
             self._info.put(txn, b"identity", encode(identity), Tally({}))
         self._sums = sums
+
+    def _edit_segments(self, txn: lmdb.Transaction, edit: SegmentEdit, tally: Tally) -> None:
+        for number in edit.removed:
+            self._segments.delete(txn, id_key(number), tally)
+        for entry in edit.put:
+            self._segments.put(txn, id_key(entry.number), encode(entry), tally)
+        if edit.obsolete is not None:
+            self._info.put(txn, b"obsolete", encode(list(edit.obsolete)), Tally({}))
 
     def _write_batch(
         self, txn: lmdb.Transaction, changes: list[StreamChange], tally: Tally

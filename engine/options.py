@@ -41,3 +41,5 @@ class FileStoreOptions:
     sweep_interval: float = 1.0  # how often expiry is looked for
     lmdb_map_size: int = 64 * 1024 * MIB  # address space, not disk
     reserve_size: int = 64 * MIB  # given up when the disk is full
+    segment_count_max: int = 12  # segments that a look-up probes; beyond, some are merged
+    dead_share_max: float = 0.3  # of the segments' bytes; beyond, segments are rewritten

@@ -20,7 +20,9 @@ from .records import QuarantineMeta
 class Dirty:
     """A stream's row as of the visible state, and its producers since the last flush."""
 
-    __slots__ = ("lsn", "path", "producers", "quarantine", "state", "stream_id")
+    __slots__ = (
+        "lsn", "path", "producers", "quarantine", "state", "stream_id", "trimmed_from"
+    )  # fmt: skip
 
     def __init__(self, stream_id: int, path: str) -> None:
         self.stream_id = stream_id
@@ -29,6 +31,7 @@ class Dirty:
         self.lsn = 0
         self.quarantine: QuarantineMeta | None = None
         self.producers: dict[str, ProducerState] = {}
+        self.trimmed_from: int | None = None  # the earliest position before, if it moved
 
 
 class Projection:
@@ -59,6 +62,10 @@ class Projection:
         entry.visible = state
         dirty = self._dirty_row(entry.stream_id, entry.origin.path)
         dirty.state, dirty.lsn, dirty.quarantine = state, change.lsn, entry.quarantine
+        if state is not None and before is not None and state.earliest > before.earliest:
+            dirty.trimmed_from = (
+                before.earliest if dirty.trimmed_from is None else dirty.trimmed_from
+            )
         if change.producer is not None:
             producer_id, producer = change.producer
             dirty.producers[producer_id] = producer
@@ -84,6 +91,8 @@ class Projection:
                 self.dirty[stream_id] = older
             else:
                 newer.producers = older.producers | newer.producers
+                if older.trimmed_from is not None:
+                    newer.trimmed_from = older.trimmed_from
 
     def _dirty_row(self, stream_id: int, path: str) -> Dirty:
         found = self.dirty.get(stream_id)

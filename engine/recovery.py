@@ -28,7 +28,7 @@ from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .catalog import Binding, Catalog, Change, Cold, Entry
 from .directory import DataDirectory, open_directory, open_error
 from .errors import Damaged, OpenError, ReadOnly, StorageError
-from .metadata import Checkpoint, Metadata
+from .metadata import Checkpoint, Metadata, SegmentEntry
 from .operations import Operations, touch_interval_ms
 from .options import KIB, MIB, FileStoreOptions, Limits
 from .projection import Projection
@@ -61,6 +61,7 @@ class Opened:
     operations: Operations
     checkpoint: Checkpoint
     segments: tuple[Segment, ...]  # newest first
+    listed: dict[int, SegmentEntry]  # by number
     read_only: bool
 
 
@@ -127,17 +128,10 @@ def _open(
     metadata.check_tables()
     written = metadata.checkpoint()
     checkpoint = written or FIRST
-    segments = _open_segments(directory, metadata, disk, checkpoint)
-    log = Log(
-        disk,
-        os.fspath(directory.wal),
-        directory.store_id,
-        file_size=options.wal_file_size,
-        wal_size_max=options.wal_size_max,
-        slab_size=options.slab_size,
-        backlog_size_max=options.backlog_size_max,
-        idle_watermark_delay=options.idle_watermark_delay,
-    )
+    listed = metadata.segments()
+    segments = _open_segments(directory, listed, disk)
+    leftovers = _leftovers(directory, metadata, disk, checkpoint)
+    log = _log(directory, disk, options)
     _require_room(log, limits)
     slack = AccessSlack(checkpoint)
     catalog = Catalog(metadata, lock, slack)
@@ -162,6 +156,9 @@ def _open(
     for torn in result.torn:
         logger.warning("torn tail of the log, never acknowledged, cut off and kept: %s", torn)
     read_only = bool(result.damage)
+    if not read_only:  # else rows may be older than the segments
+        for path in leftovers:
+            disk.unlink(path)
     if read_only:
         where = "; ".join(str(damage) for damage in result.damage)
         operations.write_refusal = ReadOnly(
@@ -174,7 +171,29 @@ def _open(
     if replay.damaged_count and not read_only:
         _keep_damaged_files(disk, directory)
     return Opened(
-        directory, metadata, log, catalog, projection, operations, checkpoint, segments, read_only
+        directory,
+        metadata,
+        log,
+        catalog,
+        projection,
+        operations,
+        checkpoint,
+        segments,
+        {entry.number: entry for entry in listed},
+        read_only,
+    )
+
+
+def _log(directory: DataDirectory, disk: Disk, options: FileStoreOptions) -> Log:
+    return Log(
+        disk,
+        os.fspath(directory.wal),
+        directory.store_id,
+        file_size=options.wal_file_size,
+        wal_size_max=options.wal_size_max,
+        slab_size=options.slab_size,
+        backlog_size_max=options.backlog_size_max,
+        idle_watermark_delay=options.idle_watermark_delay,
     )
 
 
@@ -188,9 +207,8 @@ def _require_room(log: Log, limits: Limits) -> None:
 
 
 def _open_segments(
-    directory: DataDirectory, metadata: Metadata, disk: Disk, checkpoint: Checkpoint
+    directory: DataDirectory, listed: list[SegmentEntry], disk: Disk
 ) -> tuple[Segment, ...]:
-    listed = metadata.segments()
     segments = []
     for entry in reversed(listed):
         path = directory.segment(entry.number)
@@ -201,11 +219,27 @@ def _open_segments(
         except (SegmentDamaged, FileNotFoundError) as error:
             raise Damaged(f"segment {entry.number} ({error})", os.fspath(path)) from error
         segments.append(segment)
-    known = {directory.segment(entry.number).name for entry in listed}
-    for name in disk.list_directory(directory.segments):
-        if name.endswith(".seg") and name not in known:
-            _remove_unlisted(disk, directory.segments / name, checkpoint)
     return tuple(segments)
+
+
+def _leftovers(
+    directory: DataDirectory, metadata: Metadata, disk: Disk, checkpoint: Checkpoint
+) -> list[Path]:
+    """Segments that are not part of the store: their commit never came, or they were merged.
+
+    Raises: Damaged for one that was committed: then rows were lost, and with them what it holds.
+    """
+    listed = {directory.segment(entry.number).name for entry in metadata.segments()}
+    obsolete = metadata.obsolete()
+    found = []
+    for name in disk.list_directory(directory.segments):
+        if not name.endswith(".seg") or name in listed:
+            continue
+        number = int(name[:-4]) if name[:-4].isdecimal() else checkpoint.next_segment
+        if number < checkpoint.next_segment and number not in obsolete:
+            raise Damaged(f"table segments: no row for {name}, which was committed", "meta.lmdb")
+        found.append(directory.segments / name)
+    return found
 
 
 def _keep_damaged_files(disk: Disk, directory: DataDirectory) -> None:
@@ -224,16 +258,6 @@ def _keep_damaged_files(disk: Disk, directory: DataDirectory) -> None:
             disk.close(source)
     disk.sync_directory(directory.wal)
     logger.error("%s: the log's files were copied to damaged-*.bin", directory.wal)
-
-
-def _remove_unlisted(disk: Disk, path: Path, checkpoint: Checkpoint) -> None:
-    """A segment whose commit never came is not needed: the log has it all.
-
-    Raises: Damaged if it was committed: then rows were lost, and with them what it holds.
-    """
-    if path.stem.isdecimal() and int(path.stem) < checkpoint.next_segment:
-        raise Damaged(f"table segments: no row for {path.name}, which was committed", "meta.lmdb")
-    disk.unlink(path)
 
 
 class AccessSlack:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,16 +18,21 @@ logger = logging.getLogger("durastream.reserve")
 
 
 class Reserve:
-    """DATA/reserve. ``size`` bytes; 0 for none. Not thread-safe."""
+    """DATA/reserve. ``size`` bytes; 0 for none. Safe to use from threads."""
 
     def __init__(self, disk: Disk, path: Path, size: int) -> None:
         self._disk = disk
         self._path = path
         self._size = size
         self._is_whole = False
+        self._lock = threading.RLock()
 
     def fill(self) -> bool:
         """Have the space, or try again another time; whether it is there."""
+        with self._lock:
+            return self._fill()
+
+    def _fill(self) -> bool:
         if self._is_whole or not self._size:
             return self._is_whole
         try:
@@ -44,8 +50,8 @@ class Reserve:
 
     def give_up(self) -> bool:
         """Free the space; False if there was none to free."""
-        self._is_whole = False
-        with suppress(OSError):
+        with self._lock, suppress(OSError):
+            self._is_whole = False
             if self._disk.exists(self._path):
                 self._disk.unlink(self._path)
                 return True

@@ -201,12 +201,12 @@ class Verification:
         """The segments follow each other, up to the checkpoint."""
         assert store.checkpoint is not None
         upto, number, file = 0, 0, "meta.lmdb/data.mdb"
-        for entry in sorted(rows.segments, key=lambda entry: entry.number):
+        for entry in sorted(rows.segments, key=lambda entry: entry.upto_lsn):
             if entry.after_lsn < upto or entry.upto_lsn < entry.after_lsn:
                 what = f"segment {entry.number} begins behind LSN {entry.after_lsn}, the one "
                 what += f"before it ends at {upto}"
                 self._findings.add("checkpoint", what, file)
-            upto, number = entry.upto_lsn, entry.number
+            upto, number = entry.upto_lsn, max(number, entry.number)
         if upto > store.checkpoint.lsn or number >= store.checkpoint.next_segment:
             what = f"older (LSN {store.checkpoint.lsn}) than segment {number} (LSN {upto})"
             self._findings.add("checkpoint", what, file)

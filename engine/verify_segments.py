@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+import lmdb
 import msgspec
 
 from .._native.segment import Segment, SegmentDamaged
+from .errors import Damaged
 from .findings import Findings
 from .metadata import ProducerRow, SegmentEntry, id_key, name_key
+from .needs import Need, follow, need_of
 from .offline import Offline
 from .records import decode_row, encode
 from .verify_rows import FILE, Rows
@@ -53,7 +56,7 @@ def verify_segments(
     findings: Findings,
 ) -> Iterator[int]:
     """Read every listed segment, the newest first. Yields the bytes checked, about."""
-    for entry in sorted(listed, reverse=True, key=lambda entry: entry.number):
+    for entry in sorted(listed, reverse=True, key=lambda entry: (entry.upto_lsn, entry.number)):
         file = f"segments/{entry.number:020d}.seg"
         try:
             segment = opener(entry)
@@ -183,34 +186,46 @@ def _name(value: bytes) -> str:
 
 
 def verify_coverage(stored: Stored, rows: Rows, findings: Findings) -> None:
-    """Each stream's own bytes, [base, tail) of its row, stand in segments exactly once."""
+    """What is needed of each stream's own bytes stands in segments, and nothing twice."""
+    inherited: dict[int, Need] = {}
+    states = {state.stream_id: state for state in rows.states() if state.ref_count}
+    for state in rows.states():
+        follow(state, states.get, inherited)
     for stream_id in rows.streams:
         row = rows.row(stream_id)
         if row is None or row.state is None:
             continue
-        end = row.state.tail
+        start, end = need_of(row.state, inherited)
+        tail = row.state.tail
         if row.quarantine is not None:
-            end = min(end, max(row.state.base, row.quarantine.position))
-        _cover(stream_id, row.state.base, end, stored.parts.get(stream_id, []), findings)
+            tail = min(tail, max(row.state.base, row.quarantine.position))
+        need = Need(start, min(end, tail))
+        parts = stored.parts.get(stream_id, [])
+        _cover(stream_id, row.state.base, tail, need, parts, findings)
 
 
-def _cover(stream_id: int, base: int, end: int, parts: list[Part], findings: Findings) -> None:
+def _cover(
+    stream_id: int, base: int, tail: int, need: Need, parts: list[Part], findings: Findings
+) -> None:
     at = base
     for start, stop, number in sorted(parts):
         file = f"segments/{number:020d}.seg"
-        if start > at and at < end:
-            what = f"offsets {at} to {min(start, end)} are in no segment"
-            findings.add("hole", what, file, None, stream_id)
-        elif start < at:
+        _require_no_hole(stream_id, Need(at, start), need, file, findings)
+        if start < at:
             what = f"offsets {start} to {min(stop, at)} are stored twice, or are not its own"
             findings.add("overlap", what, file, None, stream_id)
         at = max(at, stop)
-    if at < end:
-        what = f"offsets {at} to {end} are in no segment"
-        findings.add("hole", what, "segments", None, stream_id)
-    elif at > end and parts:
-        what = f"its row ends at offset {end}, but segments hold it up to {at}"
+    _require_no_hole(stream_id, Need(at, need.end), need, "segments", findings)
+    if at > tail and parts:
+        what = f"its row ends at offset {tail}, but segments hold it up to {at}"
         findings.add("overlap", what, FILE, None, stream_id)
+
+
+def _require_no_hole(stream_id: int, gap: Need, need: Need, file: str, findings: Findings) -> None:
+    start, end = max(gap.start, need.start), min(gap.end, need.end)
+    if start < end:
+        what = f"offsets {start} to {end} are in no segment"
+        findings.add("hole", what, file, None, stream_id)
 
 
 def verify_names(
@@ -221,14 +236,14 @@ def verify_names(
     Args:
         next_segment: of the checkpoint; None if it cannot be told.
     """
-    known = {entry.number for entry in listed}
+    known, obsolete = {entry.number for entry in listed}, _obsolete(store, findings)
     if not store.disk.exists(store.directory.segments):
         return
     for name in store.disk.list_directory(store.directory.segments):
         match = SEGMENT_NAME.fullmatch(name)
         file = f"segments/{name}"
         if name.endswith(".seg.tmp"):
-            findings.add("segment-leftover", "a flush that was cut short", file)
+            findings.add("segment-leftover", "a flush or compaction that was cut short", file)
         elif match is None:
             findings.add("foreign-file", "not a segment's name", file)
         elif int(match[1]) in known or next_segment is None:
@@ -236,5 +251,17 @@ def verify_names(
         elif int(match[1]) >= next_segment:
             what = "a flush that was cut short before its commit: the log has it all"
             findings.add("segment-leftover", what, file)
+        elif int(match[1]) in obsolete:
+            what = "of a compaction that was cut short: other segments have it all"
+            findings.add("segment-leftover", what, file)
         else:
             findings.add("segment-unlisted", "the rows do not name this segment any more", file)
+
+
+def _obsolete(store: Offline, findings: Findings) -> list[int]:
+    """Numbers that the rows know not to be part of the store."""
+    try:
+        return store.metadata.obsolete() if store.metadata is not None else []
+    except (Damaged, lmdb.Error) as error:
+        findings.add("row-damage", f"table info: {error}", FILE)
+        return []

@@ -1,0 +1,1 @@
+# Only C functions: see segment_input.pxd.

@@ -1,0 +1,198 @@
+"""Keep the bounds on segments: choose what to merge, and merge it step by step.
+
+In production a thread runs ``Compactor.run``, paced as a flush is; a simulator calls ``step``.
+What cannot be read stays where it is, is said once, and the stream hit is quarantined (I6); after
+any other trouble the merge is tried again later. Nothing acknowledged ever depends on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import lmdb
+
+from .._native.segment import Segment, SegmentDamaged
+from .compaction import Compaction, InputUnusable
+from .compaction_policy import Part, Run, choose, choose_to_free
+from .errors import Damaged, StorageError
+from .file_engine import FileEngine
+from .flush import is_disk_full
+from .quarantine import quarantine_stream
+from .reserve import Reserve
+
+logger = logging.getLogger("durastream.compaction")
+
+_PERIOD = 0.5  # seconds between looks, while there is nothing to do
+_PAUSE_MIN, _PAUSE_MAX = 0.001, 0.05  # seconds
+_RETRY_DELAY_MIN, _RETRY_DELAY_MAX = 1.0, 300.0  # seconds after trouble, doubled each time
+
+
+class Compactor:
+    """The compaction of one engine."""
+
+    def __init__(self, engine: FileEngine, reserve: Reserve) -> None:
+        self._engine = engine
+        self._reserve = reserve
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="durastream-compaction", daemon=True)
+        self._lock = threading.Lock()  # of whoever works at it
+        self._compaction: Compaction | None = None
+        self._steps: Iterator[None] = iter(())
+        self._unusable: dict[int, int | None] = {}  # by segment, the stream that is hit
+        self._is_in_trouble = False
+        self._retry_delay = _RETRY_DELAY_MIN
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, a merge half done included."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._abandon()
+
+    def _run(self) -> None:
+        pause = _PERIOD
+        while not self._stop.wait(pause):
+            started = time.monotonic()
+            try:
+                pause = _pause(time.monotonic() - started) if self.step() else _PERIOD
+            except (OSError, lmdb.Error, StorageError):
+                pause = self._retry_delay  # it was said
+            except Exception:
+                logger.exception("compaction failed; it is tried again")
+                pause = _RETRY_DELAY_MAX
+
+    def step(self) -> bool:
+        """Do a little; False if there is nothing to do. Raises: OSError, lmdb.Error, Damaged."""
+        with self._lock:
+            if not self._may_work():
+                return False
+            if self._compaction is None:
+                run = self._choose()
+                if run is None:
+                    return False
+                self._begin(run)
+            return self._advance()
+
+    def merge_all(self) -> None:
+        """Merge all segments into one now. Raises: OSError, lmdb.Error, Damaged."""
+        with self._lock:
+            while self._compaction is not None:
+                self._advance()
+            count = len(self._engine.segments)
+            if count and self._may_work():
+                self._begin(Run(0, count))
+            while self._compaction is not None:
+                self._advance()
+
+    def _may_work(self) -> bool:
+        engine = self._engine
+        engine.reaper.reap()
+        if engine.read_only or engine.log.failure is not None or not engine.is_usable:
+            self._abandon()
+            return False
+        return True
+
+    def _begin(self, run: Run) -> None:
+        """Start to merge these segments, counted from the oldest."""
+        oldest_first = self._engine.segments[::-1]
+        self._compaction = Compaction(self._engine, oldest_first[run.start : run.stop])
+        self._steps = self._compaction.steps()
+
+    def _advance(self) -> bool:
+        try:
+            next(self._steps)
+        except StopIteration:
+            self._compaction = None
+            self._end_trouble()
+        except InputUnusable as unusable:
+            self._abandon()
+            self._leave(unusable)
+        except (OSError, lmdb.Error, SegmentDamaged, Damaged) as error:
+            self._abandon()
+            if not self._has_made_room(error):
+                self._begin_trouble(error)
+                raise
+        except BaseException:
+            self._abandon()
+            raise
+        return True
+
+    def _abandon(self) -> None:
+        if self._compaction is not None:
+            self._steps = iter(())
+            self._compaction.abandon()
+            self._compaction = None
+
+    # -- what to do --------------------------------------------------------------------------
+
+    def _choose(self) -> Run | None:
+        engine, options = self._engine, self._engine.options
+        parts = self._parts()
+        if engine.disk_is_full or self._is_in_trouble:
+            freeing = choose_to_free(parts, options.reserve_size)
+            if freeing is not None:
+                return freeing
+        return choose(parts, options.segment_count_max, options.dead_share_max)
+
+    def _parts(self) -> list[Part]:
+        return [self._part(segment) for segment in reversed(self._engine.segments)]
+
+    def _part(self, segment: Segment) -> Part:
+        entry = self._engine.listed[segment.number]
+        return Part(entry.size, entry.dead_size, self._is_usable(segment.number))
+
+    def _is_usable(self, number: int) -> bool:
+        """Whether an input was not found damaged, or the stream that was hit is gone."""
+        if number not in self._unusable:
+            return True
+        stream_id = self._unusable[number]
+        if stream_id is None or self._engine.metadata.row(stream_id) is not None:
+            return False
+        del self._unusable[number]
+        return True
+
+    # -- trouble -----------------------------------------------------------------------------
+
+    def _leave(self, unusable: InputUnusable) -> None:
+        """An input stays as it is; the stream that is hit is closed for writes."""
+        cause = unusable.cause
+        stream_id = cause.stream_id if isinstance(cause, SegmentDamaged) else None
+        self._unusable[unusable.number] = stream_id
+        logger.error("segment %d cannot be merged and stays: %s", unusable.number, cause)
+        if isinstance(cause, SegmentDamaged) and stream_id is not None:
+            with suppress(StorageError):
+                quarantine_stream(self._engine, stream_id, cause)
+
+    def _has_made_room(self, error: Exception) -> bool:
+        """Give up the reserve for a merge that frees space. Whether to try once more."""
+        if not is_disk_full(error):
+            return False
+        if choose_to_free(self._parts(), self._engine.options.reserve_size) is None:
+            return False
+        self._is_in_trouble = True  # so that this one is chosen
+        return self._reserve.give_up()
+
+    def _begin_trouble(self, error: Exception) -> None:
+        if self._retry_delay == _RETRY_DELAY_MIN:
+            logger.error("compaction failed and is tried again: %s", error)
+        self._is_in_trouble = True
+        self._retry_delay = min(2 * self._retry_delay, _RETRY_DELAY_MAX)
+
+    def _end_trouble(self) -> None:
+        if self._retry_delay > _RETRY_DELAY_MIN:
+            logger.warning("compaction works again")
+        self._is_in_trouble = False
+        self._retry_delay = _RETRY_DELAY_MIN
+        self._reserve.fill()
+
+
+def _pause(took: float) -> float:
+    """As long as the step took: the log's syncs come first."""
+    return max(_PAUSE_MIN, min(took, _PAUSE_MAX))
