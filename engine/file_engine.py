@@ -241,9 +241,14 @@ class FileEngine:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def view(self, seen: Seen, path: str) -> tuple[Entry, View]:
-        """A step: what is visible of a stream, and where its bytes are."""
+    def view(self, seen: Seen, path: str, incarnation: int | None = None) -> tuple[Entry, View]:
+        """A step: what is visible of a stream, and where its bytes are.
+
+        Raises: StreamNotFound, too, if another than the ``incarnation`` asked for is there.
+        """
         entry, state = self.operations.readable(seen, path)
+        if incarnation not in (None, state.stream_id):
+            raise StreamNotFound(path)
         return entry, self._view_of(entry, state)
 
     def reserved_view(self, path: str) -> View:
@@ -301,11 +306,17 @@ class FileEngine:
         with self.using_files():
             return self.read_view(entry, view, offset, size_max, may_wait=True)
 
-    def read(self, path: str, offset: str | None, max_bytes: int | None) -> ReadResult:
+    def read(
+        self,
+        path: str,
+        offset: str | None,
+        max_bytes: int | None,
+        incarnation: int | None = None,
+    ) -> ReadResult:
         """Blocks where the bytes are in segments. Raises: Damaged and refusals."""
         size_max = chunk_size(max_bytes)
         for _ in range(_MOVES_MAX):
-            entry, view = self.run(lambda seen: self.view(seen, path))
+            entry, view = self.run(lambda seen: self.view(seen, path, incarnation))
             try:
                 with suppress(NeedsDisk):
                     return self.read_view(entry, view, offset, size_max, may_wait=False)

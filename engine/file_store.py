@@ -201,13 +201,14 @@ class FileBackedStreamStore(StoreBase):
         self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
     ) -> WaitResult:
         deadline = time.monotonic() + timeout_ms / 1000
-        at = offset
+        at, incarnation = offset, None
         waiter = ThreadWaiter()
         while True:
-            result = self.read(path, at, max_bytes=max_bytes)
+            result = self._engine.read(path, at, max_bytes, incarnation)
             if result.size or result.closed:
                 return WaitResult(result, False, result.closed)
-            at = result.offset  # ``now`` is resolved once, before waiting (4.6)
+            # ``now`` is resolved once, before waiting (4.6), and means this very stream.
+            at, incarnation = result.offset, result.incarnation
             left = deadline - time.monotonic()
             if left <= 0:
                 return WaitResult(result, True, False)

@@ -244,9 +244,18 @@ class AsyncFileStore(AsyncStoreBase):
     async def read(
         self, path: str, offset: str | None = None, *, max_bytes: int | None = None
     ) -> ReadResult:
+        return await self._read(path, offset, max_bytes)
+
+    async def _read(
+        self,
+        path: str,
+        offset: str | None,
+        max_bytes: int | None,
+        incarnation: int | None = None,
+    ) -> ReadResult:
         size_max = chunk_size(max_bytes)
         while True:
-            entry, view = await self._run(lambda seen: self._engine.view(seen, path))
+            entry, view = await self._run(lambda seen: self._engine.view(seen, path, incarnation))
             try:
                 return self._engine.read_view(entry, view, offset, size_max, may_wait=False)
             except TailMoved:
@@ -268,13 +277,14 @@ class AsyncFileStore(AsyncStoreBase):
     ) -> WaitResult:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_ms / 1000
-        at = offset
+        at, incarnation = offset, None
         waiter = LoopWaiter()
         while True:
-            result = await self.read(path, at, max_bytes=max_bytes)
+            result = await self._read(path, at, max_bytes, incarnation)
             if result.size or result.closed:
                 return WaitResult(result, False, result.closed)
-            at = result.offset  # ``now`` is resolved once, before waiting (4.6)
+            # ``now`` is resolved once, before waiting (4.6), and means this very stream.
+            at, incarnation = result.offset, result.incarnation
             left = deadline - loop.time()
             if left <= 0:
                 return WaitResult(result, True, False)

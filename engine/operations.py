@@ -108,11 +108,12 @@ class Operations:
     def visible(self, seen: Seen, path: str) -> tuple[Entry, StreamState] | None:
         """The stream that a path names, as durable: what readers are shown, without waiting.
 
-        Only the end of an expired stream is logged first, and then waited for. Raises: Cold.
+        Only where its time is over something is waited for: the end, which is logged first if it
+        is not yet, or an access that came in time. Raises: Cold.
         """
         binding = self._catalog.binding(path)
-        if self._expires(binding.reserved):
-            kept = self._current(seen, path).reserved  # for its forks only, if at all
+        if self._expires(binding.reserved) or self._is_over(binding.visible):
+            kept = self._current(seen, path).reserved
             return None if kept is None or kept.reserved is None else (kept, kept.reserved)
         entry = binding.visible
         if entry is None or entry.visible is None:
@@ -148,6 +149,13 @@ class Operations:
         if entry.waiters:
             self.touch(entry)
         return is_expired(entry.reserved, self._now())
+
+    def _is_over(self, entry: Entry | None) -> bool:
+        """Whether what is visible has expired, whatever is reserved."""
+        state = entry.visible if entry is not None else None
+        if entry is None or state is None or state.soft_deleted or entry.waiters:
+            return False
+        return is_expired(state, self._now())
 
     # -- create ------------------------------------------------------------------------------
 

@@ -152,6 +152,23 @@ def test_deletion_and_re_creation_do_not_fool_the_reader(blocking_store, clock, 
         reader.result(SOON)
 
 
+@pytest.mark.parametrize("offset", ["now", at(3)])
+def test_a_reader_that_is_late_is_given_nothing_of_the_successor(blocking_store, offset):
+    """Woken by the deletion, it looks again only when there is another stream."""
+
+    async def main():
+        reader = asyncio.ensure_future(blocking_store.aio.wait_for_messages("/s", offset, LONG_MS))
+        await asyncio.sleep(0.05)
+        blocking_store.delete("/s")
+        blocking_store.create("/s", initial_data=b"abc")
+        blocking_store.append("/s", b"def")
+        with pytest.raises(StreamNotFound):
+            await reader
+
+    blocking_store.create("/s", initial_data=b"old")
+    asyncio.run(main())
+
+
 def test_soft_deletion_wakes_the_reader(blocking_store, wait):
     blocking_store.create("/s")
     blocking_store.create("/f", forked_from="/s")

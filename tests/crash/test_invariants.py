@@ -20,6 +20,7 @@ from durastream.engine.options import MIB, FileStoreOptions, Limits
 from durastream.protocol.errors import StreamClosed, StreamExists, StreamNotFound
 from simulation.stores import new_disk, open_store
 from support.segments import WatchedDisk
+from support.stores import ManualClock
 
 A = "/v1/stream/a"
 PRODUCER = {"producer_id": "p", "producer_epoch": 0, "producer_seq": 0}
@@ -88,6 +89,28 @@ def test_a_deletion_and_a_creation_show_when_they_are_durable(store):
     with pytest.raises(StreamNotFound):
         store.read(A)
     assert store.list() == []
+
+
+@pytest.mark.parametrize("how", ["append", "delete"])
+def test_a_stream_whose_time_is_over_but_for_what_is_under_way(disk, tmp_path, how):
+    """What is visible has expired: neither it nor a 404 may be shown before the commit."""
+    clock = ManualClock()
+    with open_store(disk, tmp_path / "expiring.lmdb", clock) as store:
+        store.create(A, initial_data=b"old", ttl_seconds=1)
+        clock.advance(0.9)
+        staged = Staged(store)
+        if how == "append":
+            staged.append(b"new")
+        else:
+            staged.delete()
+        clock.advance(0.2)
+        found = store.get(A)  # without threads it commits what it has to wait for
+        assert store._engine.log.durable_lsn == store._engine.log.staged_lsn
+        if how == "append":
+            assert found.current_offset.endswith("6")
+            assert bytes(store.read(A)) == b"oldnew"
+        else:
+            assert found is None
 
 
 def test_a_parked_reader_is_woken_by_the_commit_not_by_the_append(store):

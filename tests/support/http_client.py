@@ -7,6 +7,7 @@ again is safe.
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -61,6 +62,22 @@ class HttpClient:
         except (http.client.HTTPException, OSError) as error:
             self._connection.close()
             raise Disconnected(f"{method} {target}: {error!r}") from error
+
+    def send_and_leave(
+        self,
+        method: str,
+        name: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        after: float,
+        **query: str,
+    ) -> None:
+        """A whole request; ``after`` so many seconds the connection ends, answered or not."""
+        target = self._root + name + (f"?{urlencode(query)}" if query else "")
+        self._connection.request(method, target, body, dict(headers or {}))
+        time.sleep(after)
+        self._connection.close()
 
     def read_all(self, name: str, offset: str = "-1") -> bytes:
         """Everything from ``offset`` to the tail, chunk by chunk."""
