@@ -52,7 +52,7 @@ class Recording:
         returned = self.clock()
         client.saw(operation, outcome)
         if isinstance(operation, Read) and operation.wait_ms and is_empty(outcome):
-            # It has looked once more when the time was over: a wake-up that was lost shows.
+            # It looked once more when the time was over: what was there by then must show.
             at = max(at, min(at + self.wait_ms, returned))
         self.calls.append(Call(client.name, operation, at, returned, outcome))
 

@@ -105,7 +105,7 @@ WRONG = {
     "a refusal for what was not so at any time": [
         MADE, (Append(A, b"x;"), 2, 3, ("closed", 0)), (Close(A), 4, 5, ("accepted", 0, True)),
     ],
-    "a wake-up is lost": [
+    "what came while it waited is missed": [
         # recorded as from the end of its timeout on
         MADE, append(b"x;", 2, 3, 2), (Read(A, 0, 100), 100, 101, read(b"")),
     ],
