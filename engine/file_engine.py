@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from ..protocol.offset import format_offset
 from ..protocol.read import is_end, is_up_to_date, resolve_offset
 from ..protocol.results import ReadResult
 from ..protocol.state import StreamState
+from . import forked_child
 from .arguments import chunk_size
 from .catalog import Cold, Entry, RowMissing
 from .errors import (
@@ -126,7 +126,7 @@ class FileEngine:
         self._committer = threading.Thread(
             target=self.log.run, name="durastream-committer", daemon=True
         )
-        _engines.add(self)
+        forked_child.watch(self)
         if threads and not self.read_only:
             self._start_committing()
 
@@ -439,6 +439,13 @@ class FileEngine:
         """In a forked child of the process that opened it: any lock may be held for ever."""
         return isinstance(self._unusable, ForeignProcess)
 
+    def refuse_in_child(self) -> None:
+        """In a forked child, right after the fork."""
+        self._unusable = ForeignProcess(
+            f"{self.path}: opened before this process was forked; open the store after the "
+            "fork, in one process only"
+        )
+
     def require_usable(self) -> None:
         """Raises: StoreClosed, ForeignProcess."""
         if self._unusable is not None:
@@ -481,7 +488,7 @@ class FileEngine:
             segment.close()
         self.reaper.close()
         self.disk.close(self.directory.lock)
-        _engines.discard(self)
+        forked_child.forget(self)
 
 
 def _first_damage(
@@ -491,20 +498,3 @@ def _first_damage(
     if inherited is None or inherited.position >= below:
         return own
     return inherited if own is None or inherited.position < own.position else own
-
-
-_engines: weakref.WeakSet[FileEngine] = weakref.WeakSet()
-
-
-def _refuse_in_child() -> None:
-    # Nothing may be released: the lock and the descriptors are shared with the parent.
-    for engine in list(_engines):
-        # Without the lock: the thread that held it may be gone.
-        engine._unusable = ForeignProcess(
-            f"{engine.path}: opened before this process was forked; open the store after the "
-            "fork, in one process only"
-        )
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_refuse_in_child)
