@@ -9,8 +9,10 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .backup import backup
 from .default_group import DefaultGroup
 from .inspect import inspect
+from .restore import restore
 from .serve import serve
 from .verify import verify
 
@@ -36,3 +38,5 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(verify)
 main.add_command(inspect)
+main.add_command(backup)
+main.add_command(restore)

@@ -76,7 +76,7 @@ def open_directory(disk: Disk, path: Path) -> DataDirectory:
     try:
         _make(disk, path)
         _refuse_strangers(disk, path)
-        lock = _lock(disk, path / "LOCK", os.O_RDWR | os.O_CREAT)
+        lock = lock_file(disk, path / "LOCK", os.O_RDWR | os.O_CREAT)
         try:
             return DataDirectory(path, _read_or_write_format(disk, path), lock)
         except BaseException:
@@ -103,9 +103,9 @@ def open_existing(disk: Disk, path: Path, *, in_use: bool = False) -> DataDirect
         lock = -1
         with suppress(DirectoryInUse) if in_use else nullcontext():
             name = "LOCK" if disk.exists(path / "LOCK") else "FORMAT"
-            lock = _lock(disk, path / name, os.O_RDONLY)
+            lock = lock_file(disk, path / name, os.O_RDONLY)
         try:
-            return DataDirectory(path, _read_format(disk, path), lock)
+            return DataDirectory(path, read_format(disk, path), lock)
         except BaseException:
             if lock >= 0:
                 disk.close(lock)
@@ -153,6 +153,8 @@ def _sync_parents(disk: Disk, path: Path) -> None:
 def _refuse_strangers(disk: Disk, path: Path) -> None:
     names = set(disk.list_directory(path))
     strangers = sorted(names - {"LOCK", "FORMAT.tmp"})
+    if "FORMAT.restore" in names and "FORMAT" not in names:
+        raise UnknownFormat(f"{path}: an unfinished restore; run `durastream restore` again")
     if strangers and "FORMAT" not in names:
         raise UnknownFormat(
             f"{path}: not a data directory of durastream (no FORMAT file, but "
@@ -160,17 +162,24 @@ def _refuse_strangers(disk: Disk, path: Path) -> None:
         )
 
 
-def _lock(disk: Disk, file: Path, flags: int) -> int:
+_IN_USE = (
+    "already open in another process or store; a data directory has one writer (use one "
+    "process, or a directory of its own for each)"
+)
+
+
+def lock_file(disk: Disk, file: Path, flags: int, in_use: str = _IN_USE) -> int:
+    """Open and lock a file of a directory; ``in_use`` is said if another has it locked.
+
+    Raises: DirectoryInUse, OSError.
+    """
     handle = disk.open(file, flags)
     try:
         disk.lock(handle)
     except OSError as error:
         disk.close(handle)
         if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
-            raise DirectoryInUse(
-                f"{file.parent}: already open in another process or store; a data directory has "
-                "one writer (use one process, or a directory of its own for each)"
-            ) from error
+            raise DirectoryInUse(f"{file.parent}: {in_use}") from error
         raise
     return handle
 
@@ -178,10 +187,11 @@ def _lock(disk: Disk, file: Path, flags: int) -> int:
 def _read_or_write_format(disk: Disk, path: Path) -> bytes:
     if not disk.exists(path / "FORMAT"):
         return _write_format(disk, path, path / "FORMAT")
-    return _read_format(disk, path)
+    return read_format(disk, path)
 
 
-def _read_format(disk: Disk, path: Path) -> bytes:
+def read_format(disk: Disk, path: Path) -> bytes:
+    """The store id of a data directory. Raises: FormatDamaged, UnknownFormat, OSError."""
     handle = disk.open(path / "FORMAT", os.O_RDONLY)
     try:
         raw = disk.pread(handle, 4096, 0)

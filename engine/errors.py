@@ -66,5 +66,13 @@ class Damaged(StorageError):
         self.where = where
 
 
+class BackupDamaged(Damaged):
+    """A backup, or what was to be backed up, is damaged; ``advice`` says what to do."""
+
+    def __init__(self, what: str, where: str, advice: str) -> None:
+        super().__init__(what, where)
+        self.args = (f"{what}: damaged at {where}; {advice}",)
+
+
 class StreamQuarantined(Damaged):
     """The stream lost acknowledged bytes to damage: readable up to it, closed for writes (I6)."""

@@ -31,6 +31,7 @@ from ..protocol.results import (
 )
 from ..protocol.state import StreamState
 from .arguments import append_request, create_request, producer_request
+from .backup import Backup, BackupResult
 from .body import Body
 from .errors import StoreClosed
 from .file_engine import FileEngine
@@ -270,6 +271,22 @@ class FileBackedStreamStore(StoreBase):
                 self._maintenance.compactor.merge_all()
             while self._maintenance.compactor.step():
                 pass
+
+    def backup(self, target: str | os.PathLike[str], *, keep: int | None = None) -> BackupResult:
+        """Back up to the folder ``target``, beside everything else that goes on.
+
+        All that was acknowledged when it is called is in the restore point.
+
+        Args:
+            keep: restore points to keep, older ones are removed; None: all.
+
+        Raises: BackupDamaged, NothingStored, DirectoryInUse, StoreBusy, OpenError, OSError.
+        """
+        backup = Backup(self.path, Path(target), keep=keep, disk=self._engine.disk)
+        for _ in backup.run():
+            pass
+        assert backup.result is not None
+        return backup.result
 
     def sweep(self) -> int:
         """Log the end of expired streams now; how many. The store does so by itself."""
