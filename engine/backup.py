@@ -22,7 +22,7 @@ from .backup_copy import make_directories, write_chunks
 from .backup_log import LogMoved
 from .backup_rows import Checked
 from .backup_segments import SegmentGone, copy_segment, is_kept, known_segments
-from .backup_snapshot import ROWS_FILE, VERIFY, ProcessSnapshot, RowsSnapshot, check_rows
+from .backup_snapshot import ROWS_FILE, VERIFY, ProcessSnapshot, RowsSnapshot
 from .backup_source import Source, SourcePlace, take_source
 from .backup_target import BackupTarget, RestorePoint, StoredFile, open_target
 from .directory import read_format
@@ -51,8 +51,7 @@ class Backup:
     Args:
         keep: restore points to keep, at least 1; None: all.
         disk: the seam that all goes through but LMDB.
-        rows, snapshot, check: where LMDB is, how it is read, and a copy of it checked, if the
-            disk is simulated.
+        rows, snapshot: where LMDB is, and how it is read, if the disk is simulated.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class Backup:
         disk: Disk | None = None,
         rows: Path | None = None,
         snapshot: Callable[[Path], RowsSnapshot] = ProcessSnapshot,
-        check: Callable[[Path], Checked] = check_rows,
     ) -> None:
         if keep is not None and keep < 1:
             raise ValueError("keep must be at least 1")
@@ -74,7 +72,6 @@ class Backup:
         self._keep = keep
         self._rows = rows or self._path / "meta.lmdb"
         self._snapshot = snapshot
-        self._check = check
         self._attempts = 0
         self.total_size = 0  # bytes to do; known once the first bytes were done
         self.result: BackupResult | None = None  # complete at the end
@@ -164,7 +161,7 @@ class Backup:
         make_directories(self._disk, path.parent)
         written = yield from write_chunks(self._disk, path, source.snapshot.chunks())
         self._disk.sync_directory(path.parent)
-        checked = self._check(path.parent)
+        checked = source.snapshot.check(path.parent)
         stored = f"points/{point_id}/{ROWS_FILE}"
         size = written.size
         return StoredFile(ROWS_FILE, stored, size, size, written.sha256), checked

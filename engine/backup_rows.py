@@ -1,4 +1,4 @@
-"""Send a consistent copy of an LMDB environment, or check one: run in a process of its own.
+"""Send a consistent copy of an LMDB environment, and check it: run in a process of its own.
 
 LMDB believes its pages, and damage may kill who reads them: so this process does, never the one
 that makes the backup. While it sends, its entry in LMDB's table of readers keeps the pages of
@@ -68,27 +68,29 @@ def send(directory: str, map_size: int, commands: BinaryIO, answers: BinaryIO) -
                 env.copyfd(answers.fileno(), compact=True, txn=txn)
 
 
-def check(directory: str, map_size: int, answers: BinaryIO) -> None:
-    """Check every row and the sums of all tables, and say what there is. Raises: as ``send``."""
+def check(directory: str, map_size: int) -> Checked:
+    """Check every row of a copy and the sums of all tables. Raises: as ``send``."""
     metadata = Metadata(Path(directory), map_size=map_size, read_only=True)
     try:
         metadata.verify()
         checkpoint = metadata.checkpoint()
         assert checkpoint is not None, "it was sent, so it has one"
-        found = Checked(checkpoint, metadata.recorded_sum("streams").count)
-        answers.write(msgspec.msgpack.encode(found))
-        answers.flush()
+        return Checked(checkpoint, metadata.recorded_sum("streams").count)
     finally:
         metadata.close()
 
 
-def main(what: str, directory: str, map_size: int) -> int:
-    """Returns the exit status; why, in words, is on stderr."""
+def main(directory: str, map_size: int) -> int:
+    """Send, close stdout, read where the copy is from stdin, check it, answer on stderr.
+
+    Returns the exit status; if it is not 0, stderr says why in words.
+    """
+    commands = sys.stdin.buffer
     try:
-        if what == "send":
-            send(directory, map_size, sys.stdin.buffer, sys.stdout.buffer)
-        else:
-            check(directory, map_size, sys.stdout.buffer)
+        send(directory, map_size, commands, sys.stdout.buffer)
+        os.close(sys.stdout.fileno())  # the end of the file
+        if copy := os.fsdecode(commands.readline().strip(b"\n")):
+            os.write(sys.stderr.fileno(), msgspec.msgpack.encode(check(copy, map_size)))
     except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
         return _end(str(error), EMPTY)
     except Damaged as error:
@@ -101,10 +103,10 @@ def main(what: str, directory: str, map_size: int) -> int:
 
 
 def _end(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    print(message, file=sys.stderr, flush=True)
     return status
 
 
 if __name__ == "__main__":
     # Not through the interpreter's end: stdout may be a pipe that nobody reads any more.
-    os._exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    os._exit(main(sys.argv[1], int(sys.argv[2])))

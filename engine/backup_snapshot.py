@@ -6,13 +6,14 @@ here reads a page of LMDB itself: damage kills the other process, and is then re
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from signal import Signals
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Protocol
 
 import msgspec
 
@@ -34,7 +35,11 @@ class RowsSnapshot(Protocol):
     head: Head
 
     def chunks(self) -> Iterator[bytes]:
-        """LMDB's file. Comes once. Raises: BackupDamaged, OpenError."""
+        """LMDB's file. Comes once."""
+        ...
+
+    def check(self, copy: Path) -> Checked:
+        """Check the directory with the copy that ``chunks`` gave. Raises: BackupDamaged."""
         ...
 
     def close(self) -> None: ...
@@ -44,12 +49,8 @@ class ProcessSnapshot:
     """The rows in ``directory`` as of now. Raises: BackupDamaged, NothingStored, OpenError."""
 
     def __init__(self, directory: Path) -> None:
-        self._process = _start("send", directory, stdin=subprocess.PIPE)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._commands: IO[bytes] = self._process.stdin
-        self._answers: IO[bytes] = self._process.stdout
         self._directory = directory
+        self._process = _start(directory)
         try:
             self.head = self._read_head()
         except BaseException:
@@ -57,86 +58,69 @@ class ProcessSnapshot:
             raise
 
     def _read_head(self) -> Head:
-        prefix = self._answers.read(SIZE_BYTES)
-        if len(prefix) == SIZE_BYTES:
-            raw = self._answers.read(int.from_bytes(prefix, "little"))
-            if raw:
-                return msgspec.msgpack.decode(raw, type=Head)
-        self._commands.close()
-        self._require_end()
-        raise OpenError(f"{self._directory}: the rows were not sent")
+        _, answers, _ = _pipes(self._process)
+        prefix = answers.read(SIZE_BYTES)
+        if len(prefix) < SIZE_BYTES:
+            self._require_success()
+        raw = answers.read(int.from_bytes(prefix, "little"))
+        return msgspec.msgpack.decode(raw, type=Head)
 
     def chunks(self) -> Iterator[bytes]:
-        self._commands.write(b"\n")
-        self._commands.close()
-        while chunk := self._answers.read(MIB):
-            yield chunk
-        self._require_end()
+        self._say(b"\n")
+        _, answers, _ = _pipes(self._process)
+        while chunk := answers.read(MIB):
+            yield chunk  # if it ends early, the check says why
 
-    def _require_end(self) -> None:
-        _require_success(self._process, self._directory)
+    def check(self, copy: Path) -> Checked:
+        self._say(os.fsencode(copy) + b"\n")
+        return msgspec.msgpack.decode(self._require_success(), type=Checked)
+
+    def _say(self, command: bytes) -> None:
+        commands, _, _ = _pipes(self._process)
+        with suppress(BrokenPipeError):  # it died: its status says why
+            commands.write(command)
+            commands.flush()
+
+    def _require_success(self) -> bytes:
+        """What it said. Raises: BackupDamaged, NothingStored, OpenError."""
+        commands, _, words = _pipes(self._process)
+        with suppress(BrokenPipeError):
+            commands.close()
+        said = words.read()
+        status = self._process.wait()
+        if status == 0:
+            return said
+        store, where = self._directory.parent, f"{self._directory.name}/data.mdb"
+        last = said.decode(errors="replace").strip().rpartition("\n")[2] or f"status {status}"
+        if status < 0:
+            last, status = f"reading them ends in {Signals(-status).name}", DAMAGED
+        if status == DAMAGED:
+            raise BackupDamaged(f"{store}: the rows ({last})", where, VERIFY)
+        if status == EMPTY:
+            raise NothingStored(f"{store}: nothing was ever stored here")
+        raise OpenError(f"{self._directory}: {last}")
 
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        _reap(self._process)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._process.wait()
+        for pipe in _pipes(self._process):
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
-def check_rows(directory: Path) -> Checked:
-    """Check a copy of the rows, which nobody has open. Raises: BackupDamaged, OpenError."""
-    process = _start("check", directory, stdin=subprocess.DEVNULL)
-    assert process.stdout is not None
-    try:
-        answer = process.stdout.read()
-        _require_success(process, directory)
-        return msgspec.msgpack.decode(answer, type=Checked)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        _reap(process)
-
-
-def _start(what: str, directory: Path, *, stdin: int) -> subprocess.Popen[bytes]:
+def _start(directory: Path) -> subprocess.Popen[bytes]:
     program = __name__.replace("backup_snapshot", "backup_rows")
-    map_size = FileStoreOptions().lmdb_map_size
     return subprocess.Popen(
-        [sys.executable, "-m", program, what, str(directory), str(map_size)],
-        stdin=stdin,
+        [sys.executable, "-m", program, str(directory), str(FileStoreOptions().lmdb_map_size)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
 
-def _require_success(process: subprocess.Popen[bytes], directory: Path) -> None:
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
     assert process.stderr is not None
-    said = process.stderr.read().decode(errors="replace").strip()
-    status = process.wait()
-    if status == 0:
-        return
-    last = said.splitlines()[-1] if said else f"status {status}"
-    where = f"{directory.name}/data.mdb"
-    if status < 0:
-        last, status = f"reading them ends in {Signals(-status).name}", DAMAGED
-    if status == DAMAGED:
-        raise BackupDamaged(f"{directory.parent}: the rows ({last})", where, VERIFY)
-    if status == EMPTY:
-        raise NothingStored(f"{directory.parent}: nothing was ever stored here")
-    raise OpenError(f"{directory}: {last}")
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    return process.stdin, process.stdout, process.stderr

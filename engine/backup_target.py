@@ -105,9 +105,9 @@ class BackupTarget:
     def read(self, name: str) -> RestorePoint:
         """A manifest by its file's name. Raises: BackupDamaged, OpenError, OSError."""
         raw = read_whole(self.disk, self.path / "points" / name)
-        line, _, digest = raw.partition(b"\n")
+        line = raw.partition(b"\n")[0]
         where = f"points/{name}"
-        if digest.strip() != sha256(line).hexdigest().encode():
+        if raw != _signed(line):
             raise BackupDamaged(
                 f"{self.path}: the manifest of a restore point",
                 where,
@@ -133,8 +133,7 @@ class BackupTarget:
 
     def add(self, point: RestorePoint) -> None:
         """Make a restore point exist. All its files are there, and durable."""
-        line = msgspec.json.encode(point)
-        content = line + b"\n" + sha256(line).hexdigest().encode() + b"\n"
+        content = _signed(msgspec.json.encode(point))
         write_whole(self.disk, self.path / "points" / f"{point.id}.json", content)
 
     def remove(self, point: RestorePoint) -> None:
@@ -176,6 +175,11 @@ class BackupTarget:
 
 class _Version(msgspec.Struct):
     format: int
+
+
+def _signed(line: bytes) -> bytes:
+    """A manifest's line, and its SHA-256 on a line of its own."""
+    return b"%b\n%b\n" % (line, sha256(line).hexdigest().encode())
 
 
 @contextmanager
