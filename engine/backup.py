@@ -18,13 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .._native.disk import Disk, PosixDisk
-from .backup_copy import make_directories, write_chunks
+from .backup_copy import write_chunks
 from .backup_log import LogMoved
-from .backup_rows import Checked
 from .backup_segments import SegmentGone, copy_segment, is_kept, known_segments
-from .backup_snapshot import ROWS_FILE, VERIFY, ProcessSnapshot, RowsSnapshot
+from .backup_snapshot import VERIFY, ProcessSnapshot, RowsSnapshot
 from .backup_source import Source, SourcePlace, take_source
-from .backup_target import BackupTarget, RestorePoint, StoredFile, open_target
+from .backup_target import ROWS, BackupTarget, RestorePoint, StoredFile, open_target
 from .directory import read_format
 from .errors import BackupDamaged, OpenError, StoreBusy
 
@@ -105,7 +104,8 @@ class Backup:
         point_id = _new_id(now, {point.id for point in points})
         with ExitStack() as stack:
             source = yield from self._take(place, target, point_id, stack)
-            rows, checked = yield from self._copy_rows(target, point_id, source)
+            rows = yield from self._copy_rows(target, point_id, source)
+            head = source.snapshot.head
             point = RestorePoint(
                 id=point_id,
                 sequence=points[-1].sequence + 1 if points else 1,
@@ -113,9 +113,9 @@ class Backup:
                 created_at=now,
                 durastream=version("durastream"),
                 directory=str(self._path),
-                checkpoint_lsn=checked.checkpoint.lsn,
+                checkpoint_lsn=head.checkpoint.lsn,
                 last_lsn=source.extent.last_lsn,
-                stream_count=checked.stream_count,
+                stream_count=head.stream_count,
                 files=[rows, *source.log_files],
             )
             result = BackupResult(point, attempt_count=self._attempts)
@@ -155,16 +155,12 @@ class Backup:
 
     def _copy_rows(
         self, target: BackupTarget, point_id: str, source: Source
-    ) -> Generator[int, None, tuple[StoredFile, Checked]]:
+    ) -> Generator[int, None, StoredFile]:
         folder = target.folder(point_id)
-        path = folder / ROWS_FILE
-        make_directories(self._disk, path.parent)
-        written = yield from write_chunks(self._disk, path, source.snapshot.chunks())
-        self._disk.sync_directory(path.parent)
-        checked = source.snapshot.check(path.parent)
-        stored = f"points/{point_id}/{ROWS_FILE}"
-        size = written.size
-        return StoredFile(ROWS_FILE, stored, size, size, written.sha256), checked
+        chunks = source.snapshot.chunks()
+        size, digest = yield from write_chunks(self._disk, folder / ROWS, chunks)
+        self._disk.sync_directory(folder)
+        return StoredFile(ROWS, f"points/{point_id}/{ROWS}", size, size, digest)
 
     def _copy_segments(
         self,

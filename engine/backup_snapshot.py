@@ -1,4 +1,4 @@
-"""A snapshot of a store's rows, held by another process, and the check of a copy of them.
+"""A snapshot of a store's rows, held by another process.
 
 The snapshot stays the same, whatever a server commits meanwhile, until it is closed. Nothing
 here reads a page of LMDB itself: damage kills the other process, and is then reported.
@@ -6,7 +6,6 @@ here reads a page of LMDB itself: damage kills the other process, and is then re
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,11 +16,10 @@ from typing import IO, Protocol
 
 import msgspec
 
-from .backup_rows import DAMAGED, EMPTY, SIZE_BYTES, Checked, Head
+from .backup_rows import DAMAGED, EMPTY, Head
 from .errors import BackupDamaged, OpenError
 from .options import MIB, FileStoreOptions
 
-ROWS_FILE = "meta.lmdb/data.mdb"
 VERIFY = "`durastream verify` lists all that is damaged"
 
 
@@ -35,11 +33,7 @@ class RowsSnapshot(Protocol):
     head: Head
 
     def chunks(self) -> Iterator[bytes]:
-        """LMDB's file. Comes once."""
-        ...
-
-    def check(self, copy: Path) -> Checked:
-        """Check the directory with the copy that ``chunks`` gave. Raises: BackupDamaged."""
+        """All rows, whole. Comes once. Raises: BackupDamaged, OpenError."""
         ...
 
     def close(self) -> None: ...
@@ -59,21 +53,18 @@ class ProcessSnapshot:
 
     def _read_head(self) -> Head:
         _, answers, _ = _pipes(self._process)
-        prefix = answers.read(SIZE_BYTES)
-        if len(prefix) < SIZE_BYTES:
+        prefix = answers.read(4)
+        raw = answers.read(int.from_bytes(prefix, "little")) if len(prefix) == 4 else b""
+        if not raw:
             self._require_success()
-        raw = answers.read(int.from_bytes(prefix, "little"))
         return msgspec.msgpack.decode(raw, type=Head)
 
     def chunks(self) -> Iterator[bytes]:
         self._say(b"\n")
         _, answers, _ = _pipes(self._process)
         while chunk := answers.read(MIB):
-            yield chunk  # if it ends early, the check says why
-
-    def check(self, copy: Path) -> Checked:
-        self._say(os.fsencode(copy) + b"\n")
-        return msgspec.msgpack.decode(self._require_success(), type=Checked)
+            yield chunk
+        self._require_success()
 
     def _say(self, command: bytes) -> None:
         commands, _, _ = _pipes(self._process)
@@ -81,15 +72,15 @@ class ProcessSnapshot:
             commands.write(command)
             commands.flush()
 
-    def _require_success(self) -> bytes:
-        """What it said. Raises: BackupDamaged, NothingStored, OpenError."""
+    def _require_success(self) -> None:
+        """It has ended, and well. Raises: BackupDamaged, NothingStored, OpenError."""
         commands, _, words = _pipes(self._process)
         with suppress(BrokenPipeError):
             commands.close()
         said = words.read()
         status = self._process.wait()
         if status == 0:
-            return said
+            return
         store, where = self._directory.parent, f"{self._directory.name}/data.mdb"
         last = said.decode(errors="replace").strip().rpartition("\n")[2] or f"status {status}"
         if status < 0:

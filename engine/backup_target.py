@@ -27,6 +27,7 @@ from .directory import lock_file
 from .errors import BackupDamaged, OpenError
 
 FORMAT_VERSION = 1
+ROWS = "rows"  # name of the file that the rows are in
 _KIND = "durastream backup"
 _FOLDERS = ("segments", "points")
 
@@ -145,7 +146,7 @@ class BackupTarget:
     def clear(self, point_id: str) -> None:
         """Remove the files of a restore point that does not exist, and its folders."""
         folder = self.folder(point_id)
-        for below in (folder / "wal", folder / "meta.lmdb", folder):
+        for below in (folder / "wal", folder):
             if self.disk.exists(below):
                 for name in self.disk.list_directory(below):
                     with suppress(OSError):  # an empty folder that stays harms nobody

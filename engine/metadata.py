@@ -9,7 +9,7 @@ Layout to the byte: docs/format-metadata.md. Nothing here decides anything about
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from itertools import islice
@@ -342,11 +342,7 @@ class Metadata:
                 self._segments.put(txn, id_key(segment.number), encode(segment), tally)
             if edit is not None:
                 self._edit_segments(txn, edit, tally)
-            sums = tally.sums()
-            identity = Identity(self._store_id, txn.id())
-            self._info.put(txn, b"checkpoint", encode(checkpoint), Tally({}))
-            self._info.put(txn, b"sums", encode(sums), Tally({}))
-            self._info.put(txn, b"identity", encode(identity), Tally({}))
+            sums = self._seal(txn, checkpoint, tally)
         self._sums = sums
 
     def _edit_segments(self, txn: lmdb.Transaction, edit: SegmentEdit, tally: Tally) -> None:
@@ -356,6 +352,34 @@ class Metadata:
             self._segments.put(txn, id_key(entry.number), encode(entry), tally)
         if edit.obsolete is not None:
             self._info.put(txn, b"obsolete", encode(list(edit.obsolete)), Tally({}))
+
+    def fill(
+        self, checkpoint: Checkpoint, batches: Iterable[tuple[str, list[tuple[bytes, bytes]]]]
+    ) -> None:
+        """Write all rows of another environment into this empty one, in one transaction.
+
+        Args:
+            batches: (table, its next rows in the order of their keys, without checksums).
+
+        Raises: lmdb.Error, and what ``batches`` raises; nothing is changed then.
+        """
+        tables, tally = {table.name: table for table in self._summed}, Tally({})
+        with self._env.begin(write=True) as txn:
+            for name, rows in batches:
+                tables[name].put_many(txn, rows, tally)
+            sums = self._seal(txn, checkpoint, tally)
+        self._sums = sums
+
+    def _seal(
+        self, txn: lmdb.Transaction, checkpoint: Checkpoint, tally: Tally
+    ) -> dict[str, TableSum]:
+        """Say what the tables hold with this commit; returns the new sums."""
+        sums = tally.sums()
+        identity = Identity(self._store_id, txn.id())
+        self._info.put(txn, b"checkpoint", encode(checkpoint), Tally({}))
+        self._info.put(txn, b"sums", encode(sums), Tally({}))
+        self._info.put(txn, b"identity", encode(identity), Tally({}))
+        return sums
 
     def _write_batch(
         self, txn: lmdb.Transaction, changes: list[StreamChange], tally: Tally

@@ -18,6 +18,7 @@ import msgspec
 from .._native.disk import Disk, PosixDisk
 from .backup_copy import (
     EndedEarly,
+    hash_file,
     make_directories,
     opened,
     read_chunks,
@@ -27,10 +28,11 @@ from .backup_copy import (
     write_whole,
 )
 from .backup_log import PAGE_SIZE
-from .backup_target import BackupTarget, RestorePoint, StoredFile, open_target
+from .backup_target import ROWS, BackupTarget, RestorePoint, StoredFile, open_target
 from .directory import FORMAT_VERSION, lock_file
 from .errors import BackupDamaged, OpenError
 from .options import MIB
+from .restore_rows import fill_rows
 
 _MARKER = "FORMAT.restore"
 _ZEROES = bytes(MIB)
@@ -63,6 +65,7 @@ class Restore:
 
     Args:
         point_id: of the restore point; None: the newest.
+        rows: LMDB's directory if the disk is simulated.
     """
 
     def __init__(
@@ -72,10 +75,12 @@ class Restore:
         point_id: str | None = None,
         *,
         disk: Disk | None = None,
+        rows: Path | None = None,
     ) -> None:
         self._disk = disk or PosixDisk()
         self._target = target.absolute()
         self._path = directory.absolute()
+        self._rows = rows or self._path / "meta.lmdb"
         self._point_id = point_id
         self.total_size = 0  # bytes; known once the first step was made
         self.kept_file_count = 0  # that an interrupted restore had written already
@@ -120,12 +125,29 @@ class Restore:
             origin = RestoredFrom(point.id, point.last_lsn, point.created_at, disk.wall_ms())
             content = RestoredFormat(FORMAT_VERSION, point.store_id, "durastream", origin)
             write_whole(disk, marker, msgspec.json.encode(content) + b"\n")
-        for folder in ("wal", "segments", "meta.lmdb"):
+        for folder in ("wal", "segments"):
             make_directories(disk, self._path / folder)
         for file in point.files:
-            yield from self._restore_file(target, file)
+            if file.name == ROWS:
+                yield from self._restore_rows(target, file)
+            else:
+                yield from self._restore_file(target, file)
         disk.rename(marker, self._path / "FORMAT")
         disk.sync_directory(self._path)
+
+    def _restore_rows(self, target: BackupTarget, file: StoredFile) -> Iterator[int]:
+        path = target.path / file.stored
+        try:
+            written = yield from hash_file(self._disk, path)
+        except FileNotFoundError as error:
+            raise _damaged(target, file, "the file is missing") from error
+        if written != (file.stored_size, file.sha256):
+            raise _damaged(target, file, "not what was stored")
+        store_id = bytes.fromhex(target.store_id)
+        if not fill_rows(self._disk, path, self._rows, store_id):
+            self.kept_file_count += 1
+        if self._disk.exists(self._rows):
+            self._disk.sync_directory(self._rows)
 
     def _restore_file(self, target: BackupTarget, file: StoredFile) -> Iterator[int]:
         disk, path = self._disk, self._path / file.name

@@ -12,9 +12,10 @@ import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine.errors import StorageError
+from durastream.engine.metadata import Metadata
 from simulation.disk import SimulatedDisk
 from simulation.stores import Clock, new_disk, open_store
-from support.backups import LocalSnapshot, back_up, check, restore
+from support.backups import MAP_SIZE, LocalSnapshot, back_up, check, restore
 
 SOURCE, TARGET, RESTORED = Path("/data"), Path("/backups"), Path("/restored")
 TROUBLE = (StorageError, OSError)
@@ -46,7 +47,7 @@ class Bench:
             TARGET,
             disk=DelegatedDisk(disk),
             rows=self.rows,
-            snapshot=partial(LocalSnapshot, read=lambda path: disk.files()[path]),
+            snapshot=LocalSnapshot,
             **options,
         )
 
@@ -141,25 +142,31 @@ def expected_files(disk):
     return found
 
 
-def test_a_power_loss_in_a_restore(bench):
-    work = partial(restore, TARGET, RESTORED, bench.first)
+def test_a_power_loss_in_a_restore(bench, tmp_path):
+    def work(disk, name):
+        restore(TARGET, RESTORED, bench.first, disk=DelegatedDisk(disk), rows=tmp_path / name)
+
     whole = bench.fork()
-    work(disk=DelegatedDisk(whole))
+    work(whole, "whole")
     expected = expected_files(whole)
-    count = calls_of(bench, lambda disk: work(disk=DelegatedDisk(disk)))
+    count = calls_of(bench, lambda disk: work(disk, "count"))
     finished = 0
     for number in range(1, count + 1):
         disk = bench.fork()
         disk.crash_at = disk.call_count + number
         with pytest.raises(TROUBLE):
-            work(disk=DelegatedDisk(disk))
+            work(disk, str(number))
         after = disk.crash(seed=number)
         if f"{RESTORED}/FORMAT" in after.files():
             finished += 1
         else:
-            work(disk=DelegatedDisk(after))
+            work(after, str(number))
         assert expected_files(after) == expected
-    assert finished < count
+        metadata = Metadata(tmp_path / str(number), map_size=MAP_SIZE)
+        metadata.verify()
+        assert metadata.recorded_sum("streams").count == 3
+        metadata.close()
+    assert 0 < finished < count
 
 
 def test_the_simulated_disk_is_the_one_used(bench):

@@ -52,7 +52,7 @@ def test_a_backup_and_the_next(data, tmp_path):
     assert second["pruned"] == [first.stdout.split("Point     ")[1].split()[0]]
     assert second["point"]["stream_count"] == 6
     assert {file["name"].split("/")[0] for file in second["point"]["files"]} == {
-        "meta.lmdb",
+        "rows",
         "segments",
         "wal",
     }
