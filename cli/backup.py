@@ -11,10 +11,8 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
 from ..engine.backup import Backup, BackupResult
 from ..engine.backup_check import BackupCheck, BackupReport
@@ -78,7 +76,7 @@ def backup(
 
 
 def _json(result: BackupResult, seconds: float) -> str:
-    point = _plain(result.point)
+    point = result.point.plain()
     content = {**asdict(result), "point": point, "seconds": round(seconds, 3)}
     return json.dumps(content)
 
@@ -107,7 +105,7 @@ def _text(result: BackupResult, seconds: float) -> str:
 
 def _report_json(report: BackupReport, seconds: float) -> str:
     content = asdict(report)
-    content["points"] = [_plain(point) for point in report.points]
+    content["points"] = [point.plain() for point in report.points]
     return json.dumps({**content, "damaged": report.is_damaged, "seconds": round(seconds, 3)})
 
 
@@ -148,10 +146,6 @@ def _point(point: RestorePoint) -> str:
 
 def _streams(point: RestorePoint) -> str:
     return count_text(point.stream_count, "stream")
-
-
-def _plain(point: RestorePoint) -> Any:
-    return {**msgspec.to_builtins(point), "size": point.size}
 
 
 def _lines(rows: list[tuple[str, str]], *more: str) -> str:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -74,6 +75,10 @@ class RestorePoint(msgspec.Struct, frozen=True, kw_only=True):
     def size(self) -> int:
         """Bytes stored for it, shared ones included."""
         return sum(file.stored_size for file in self.files)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it, and ``size``."""
+        return {**msgspec.to_builtins(self), "size": self.size}
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from support.http_client import HttpClient
 from support.ledger import PlainWriter, ProducerWriter, numbers_of
+
+from support.http_client import HttpClient
 from support.server_process import ServerProcess
 
 TEXT = {"Content-Type": "text/plain"}
