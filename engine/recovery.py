@@ -82,6 +82,8 @@ def open_store(
     metadata: Metadata | None = None
     try:
         _make_folders(disk, directory, options)
+        if not (metadata_path or directory.metadata).exists() and _has_segments(disk, directory):
+            raise _rows_missing(directory)
         metadata = Metadata(
             metadata_path or directory.metadata,
             map_size=options.lmdb_map_size,
@@ -93,7 +95,7 @@ def open_store(
         raise open_error(path, error) from error
     except lmdb.Error as error:
         _give_up(disk, directory, metadata)
-        raise OpenError(f"{directory.metadata}: {error}; run `durastream verify`") from error
+        raise OpenError(f"{directory.metadata}: {error}; run `durastream repair`") from error
     except BaseException:
         _give_up(disk, directory, metadata)
         raise
@@ -143,6 +145,8 @@ def _open(
     if written is not None:
         start = LogPosition(written.lsn, written.file_seq, written.position)
     result = log.recover(start, replay.apply)
+    if result.damage and written is None:
+        raise _rows_missing(directory)
     replay.allow_for_accesses()
     if written is None and not result.damage and not replay.record_count:
         # From now on a log that is missing is known to be.
@@ -163,7 +167,8 @@ def _open(
         where = "; ".join(str(damage) for damage in result.damage)
         operations.write_refusal = ReadOnly(
             f"{directory.path}: acknowledged records are damaged ({where}); "
-            "open for reading only; `durastream verify` says what is hit"
+            "open for reading only; `durastream verify` says what is hit, `durastream repair` "
+            "mends what can be mended"
         )
         logger.error("%s", operations.write_refusal)
     elif replay.record_count:
@@ -217,7 +222,8 @@ def _open_segments(
                 disk, os.fspath(path), store_id=directory.store_id, number=entry.number
             )
         except (SegmentDamaged, FileNotFoundError) as error:
-            raise Damaged(f"segment {entry.number} ({error})", os.fspath(path)) from error
+            what = f"segment {entry.number} ({error}; run `durastream repair`)"
+            raise Damaged(what, os.fspath(path)) from error
         segments.append(segment)
     return tuple(segments)
 
@@ -237,9 +243,22 @@ def _leftovers(
             continue
         number = int(name[:-4]) if name[:-4].isdecimal() else checkpoint.next_segment
         if number < checkpoint.next_segment and number not in obsolete:
-            raise Damaged(f"table segments: no row for {name}, which was committed", "meta.lmdb")
+            what = f"table segments: no row for {name}, which was committed"
+            raise Damaged(f"{what} (run `durastream repair`)", "meta.lmdb")
         found.append(directory.segments / name)
+    if found and metadata.checkpoint() is None:
+        raise _rows_missing(directory)
     return found
+
+
+def _has_segments(disk: Disk, directory: DataDirectory) -> bool:
+    return any(name.endswith(".seg") for name in disk.list_directory(directory.segments))
+
+
+def _rows_missing(directory: DataDirectory) -> Damaged:
+    """Without rows nobody knows what there was: an empty store would be a lie."""
+    what = "the rows are missing, which log and segments belong to (run `durastream repair`)"
+    return Damaged(what, os.fspath(directory.metadata))
 
 
 def _keep_damaged_files(disk: Disk, directory: DataDirectory) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,3 +288,43 @@ def test_a_segment_whose_commit_never_came_is_removed(written, tmp_path):
     orphan.write_bytes(segment.read_bytes())
     open_store(tmp_path).close()
     assert not orphan.exists()
+
+
+def test_lost_rows_are_no_empty_store(written, tmp_path):
+    """Without rows the segments would look like left-overs of flushes, and be removed."""
+    written.flush()
+    written.append("/good", b"third;")
+    crash(written)
+    shutil.rmtree(tmp_path / "meta.lmdb")
+    segments = sorted((tmp_path / "segments").iterdir())
+    for _ in range(2):  # LMDB is there the second time, and empty
+        with pytest.raises(Damaged, match="durastream repair"):
+            open_store(tmp_path)
+    assert sorted((tmp_path / "segments").iterdir()) == segments
+
+
+def test_lost_rows_of_a_log_that_was_recycled_are_no_empty_store(written, tmp_path):
+    written.close()
+    open_store(tmp_path).close()  # the log begins behind what was flushed
+    shutil.rmtree(tmp_path / "meta.lmdb")
+    shutil.rmtree(tmp_path / "segments")
+    with pytest.raises(Damaged, match="durastream repair"):
+        open_store(tmp_path)
+
+
+def test_segments_newer_than_the_rows_are_not_thrown_away(written, tmp_path):
+    written.flush()
+    copy = tmp_path.parent / f"{tmp_path.name}-older"
+    copy.mkdir()
+    written._engine.metadata._env.copy(str(copy))
+    written.append("/good", b"third;")
+    written.flush()
+    crash(written)
+    (copy / "data.mdb").replace(tmp_path / "meta.lmdb" / "data.mdb")
+    os.unlink(log_file(tmp_path))
+    segments = sorted((tmp_path / "segments").iterdir())
+    assert len(segments) == 2
+    store = open_store(tmp_path)
+    assert store.read_only
+    store.close()
+    assert sorted((tmp_path / "segments").iterdir()) == segments

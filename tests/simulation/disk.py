@@ -287,8 +287,9 @@ class SimulatedDisk:
 
     def list_directory(self, path: str) -> list[str]:
         self._call("list_directory", path)
+        names = [*self.names, *self.directories]
         return sorted(
-            os.path.basename(name) for name in self.names if os.path.dirname(name) == path
+            os.path.basename(name) for name in names if name != path == os.path.dirname(name)
         )
 
     def exists(self, path: str) -> bool:
