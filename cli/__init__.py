@@ -12,6 +12,7 @@ from .. import __version__
 from .backup import backup
 from .default_group import DefaultGroup
 from .inspect import inspect
+from .repair import repair
 from .restore import restore
 from .serve import serve
 from .verify import verify
@@ -40,3 +41,4 @@ main.add_command(verify)
 main.add_command(inspect)
 main.add_command(backup)
 main.add_command(restore)
+main.add_command(repair)

@@ -98,7 +98,7 @@ def open_existing(disk: Disk, path: Path, *, in_use: bool = False) -> DataDirect
         if not disk.exists(path / "FORMAT"):
             held = any(disk.exists(path / name) for name in ("wal", "segments", "meta.lmdb"))
             kind = FormatDamaged if held else UnknownFormat
-            raise kind(f"{path}: not a data directory of durastream (no FORMAT file)")
+            raise kind(_no_format(disk, path, "no FORMAT file"))
         # A copy may have no LOCK: nobody has it open, for an opener makes one.
         lock = -1
         with suppress(DirectoryInUse) if in_use else nullcontext():
@@ -156,10 +156,15 @@ def _refuse_strangers(disk: Disk, path: Path) -> None:
     if "FORMAT.restore" in names and "FORMAT" not in names:
         raise UnknownFormat(f"{path}: an unfinished restore; run `durastream restore` again")
     if strangers and "FORMAT" not in names:
-        raise UnknownFormat(
-            f"{path}: not a data directory of durastream (no FORMAT file, but "
-            f"{strangers[0]!r}); choose an empty or a new directory"
-        )
+        raise UnknownFormat(_no_format(disk, path, f"no FORMAT file, but {strangers[0]!r}"))
+
+
+def _no_format(disk: Disk, path: Path, why: str) -> str:
+    """What to tell who wants to open a directory without FORMAT."""
+    advice = "choose an empty or a new directory"
+    if any(disk.exists(path / name) for name in ("wal", "segments", "meta.lmdb")):
+        advice = "if it was one, or a repair of it was cut short, run `durastream repair`"
+    return f"{path}: not a data directory of durastream ({why}); {advice}"
 
 
 _IN_USE = (
@@ -206,10 +211,11 @@ def _check_format(path: Path, raw: bytes) -> bytes:
         store_id = bytes.fromhex(found.store_id)
     except (msgspec.DecodeError, ValueError) as error:
         raise FormatDamaged(
-            f"{path / 'FORMAT'}: damaged ({error}); restore it from a backup"
+            f"{path / 'FORMAT'}: damaged ({error}); run `durastream repair`"
         ) from None
     if found.name != "durastream" or len(store_id) != 16:
-        raise FormatDamaged(f"{path / 'FORMAT'}: not a data directory of durastream")
+        what = f"{path / 'FORMAT'}: not a data directory of durastream; if it was one, run "
+        raise FormatDamaged(f"{what}`durastream repair`")
     if found.format > FORMAT_VERSION:
         raise UnknownFormat(
             f"{path}: written in format {found.format}, and this version knows formats up to "

@@ -19,25 +19,26 @@ class Class(NamedTuple):
     advice: str
 
 
-_RESTORE = "keep a copy of the directory, then restore a backup"
-_CONFINED = "the rest of the store is served; restore the stream from a backup"
-_REBUILD = "keep a copy of the directory: log and segments still hold it; restore a backup"
+_SALVAGE = "stop the server and run `durastream repair`: it keeps all that is whole, names the rest"
+_CONFINED = "the rest of the store is served; `durastream repair` may find what is missing"
+_LOST = "the rest of the store is served; delete the stream and create it again, or keep it so"
+_REBUILD = "stop the server and run `durastream repair`: log and segments still hold it"
 _SWEPT = "nothing: the next start removes it"
 
 CLASSES: Final[dict[str, Class]] = {
-    "format": Class("damage", "restore FORMAT from a backup of this directory"),
+    "format": Class("damage", "run `durastream repair`: the other files know it"),
     "foreign-file": Class("notice", "nothing: it is not used; move it elsewhere"),
-    "wal-unwalked": Class("damage", _RESTORE),
-    "wal-damage": Class("damage", _RESTORE),
+    "wal-unwalked": Class("damage", _SALVAGE),
+    "wal-damage": Class("damage", _SALVAGE),
     "wal-record": Class("damage", _CONFINED),
-    "wal-contents": Class("damage", _RESTORE),
+    "wal-contents": Class("damage", _SALVAGE),
     "wal-hole": Class("damage", _CONFINED),
     "wal-torn": Class("notice", "nothing: it was never acknowledged, the next start cuts it off"),
     "wal-empty-frame": Class("notice", "nothing is missing; but bits flipped: look at the disk"),
     "wal-unneeded": Class("notice", "nothing: flushed long ago, the file is not needed any more"),
-    "segment-missing": Class("damage", "put the file back from a backup"),
+    "segment-missing": Class("damage", f"put the file back from a backup, or {_SALVAGE}"),
     "segment-damage": Class("damage", _CONFINED),
-    "segment-index": Class("damage", _RESTORE),
+    "segment-index": Class("damage", _SALVAGE),
     "segment-mismatch": Class("damage", _REBUILD),
     "segment-unlisted": Class("damage", f"the store does not open without the row; {_REBUILD}"),
     "segment-leftover": Class("notice", _SWEPT),
@@ -53,8 +54,8 @@ CLASSES: Final[dict[str, Class]] = {
     "reference-count": Class("damage", _REBUILD),
     "source-missing": Class("damage", _REBUILD),
     "hole": Class("damage", _CONFINED),
-    "overlap": Class("damage", _RESTORE),
-    "quarantine": Class("damage", _CONFINED),
+    "overlap": Class("damage", _SALVAGE),
+    "quarantine": Class("damage", _LOST),
 }
 
 

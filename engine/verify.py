@@ -20,6 +20,7 @@ from .findings import Finding, Findings
 from .metadata import SegmentEntry
 from .offline import Offline, open_offline
 from .pace import Pace
+from .repair_exchange import FOLDER as REPAIR_FOLDER
 from .verify_log import verify_log_end, verify_quarantine, walk_log
 from .verify_online import Settled, settle, verify_names_again
 from .verify_rows import Rows, read_rows, verify_tables
@@ -189,7 +190,7 @@ class Verification:
 
     def _verify_top(self, store: Offline) -> None:
         for name in self._disk.list_directory(self._path):
-            if name not in _NAMES:
+            if name not in _NAMES and not REPAIR_FOLDER.fullmatch(name):
                 self._findings.add("foreign-file", "not a name of the data directory", name)
         if self._rows_path.is_dir():
             for file in sorted(self._rows_path.iterdir()):

@@ -196,12 +196,11 @@ def verify_coverage(stored: Stored, rows: Rows, findings: Findings) -> None:
         if row is None or row.state is None:
             continue
         start, end = need_of(row.state, inherited)
-        tail = row.state.tail
         if row.quarantine is not None:
-            tail = min(tail, max(row.state.base, row.quarantine.position))
-        need = Need(start, min(end, tail))
+            end = min(end, max(row.state.base, row.quarantine.position))
+        need = Need(start, min(end, row.state.tail))
         parts = stored.parts.get(stream_id, [])
-        _cover(stream_id, row.state.base, tail, need, parts, findings)
+        _cover(stream_id, row.state.base, row.state.tail, need, parts, findings)
 
 
 def _cover(

@@ -1,0 +1,297 @@
+"""Repair of segments: from their extents, from the log, from LMDB; what nobody has is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from durastream.engine.directory import Format
+from durastream.engine.errors import OpenError, StreamQuarantined, UnknownFormat
+from durastream.engine.metadata import id_key
+from durastream.engine.repair_run import repair_directory
+from support.damage import (
+    extent_fields,
+    flip,
+    lose_row,
+    rows_of,
+    segment_files,
+)
+from support.repair import check_repair, damage_codes, repaired, seen, seen_but
+from support.stores import contents, crash
+
+GOOD, BAD, JSON, UNTIL = 1, 2, 3, 4  # stream ids
+
+
+@pytest.fixture
+def flushed(used, folder):
+    """As ``used``, but the log has nothing any more of what the segments hold."""
+    with rows_of(folder) as rows:
+        checkpoint = rows.checkpoint()
+    for path in (folder / "wal").glob("0*.wal"):
+        raw = bytearray(path.read_bytes())
+        end = checkpoint.position if int(path.stem) == checkpoint.file_seq else len(raw)
+        if int(path.stem) <= checkpoint.file_seq:
+            raw[4096:end] = bytes(end - 4096)
+            path.write_bytes(raw)
+    assert damage_codes(folder) == set()
+    return used
+
+
+def extent_of(path, stream_id):
+    """The fields of a stream's extent in a segment."""
+    index = 0
+    while True:
+        fields = extent_fields(path, index)
+        if fields["stream_id"] == stream_id:
+            return fields
+        index += 1
+
+
+def first(folder):
+    return segment_files(folder)[0]
+
+
+# -- what describes the extents ------------------------------------------------------------
+
+PLACES = {
+    "header magic": lambda raw, fields: 2,
+    "header LSN": lambda raw, fields: 50,
+    "header checksum": lambda raw, fields: 4090,
+    "extent header": lambda raw, fields: fields["data"] - 96 + 17,
+    "index entry": lambda raw, fields: fields["entry"] + 17,
+    "footer magic": lambda raw, fields: len(raw) - 127,
+    "footer count": lambda raw, fields: len(raw) - 96,
+    "footer checksum": lambda raw, fields: len(raw) - 2,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("has_rows", [True, False], ids=["rows", "no rows"])
+def test_a_segment_is_known_by_copies(flushed, folder, quick_opener, place, has_rows):
+    path = first(folder)
+    position = PLACES[place](path.read_bytes(), extent_of(path, BAD))
+    flip(path, position)
+    if not has_rows:
+        shutil.rmtree(folder / "meta.lmdb")
+    assert damage_codes(folder)
+    outcome = check_repair(folder, quick_opener, flushed)
+    assert not outcome.has_losses
+    assert outcome.report.rebuilt == [f"segments/{path.name}"]
+    kept = folder / outcome.report.folder / "segments" / path.name
+    assert kept.read_bytes() != path.read_bytes()
+
+
+def test_index_and_footer_cut_off(flushed, folder, quick_opener):
+    path = first(folder)
+    os.truncate(path, extent_fields(path, 0)["entry"] + 10)
+    outcome = check_repair(folder, quick_opener, flushed)
+    assert not outcome.has_losses
+
+
+def test_cut_in_the_middle(flushed, folder, quick_opener):
+    path = first(folder)
+    os.truncate(path, extent_of(path, UNTIL)["data"] + 100_000)
+    lost = {"/until", "/fork-of-fork"}
+    outcome = check_repair(folder, quick_opener, flushed, lost)
+    spans = {loss.path: (loss.start, loss.end) for loss in outcome.report.losses}
+    assert spans["/until"] == (0, 262144)  # its ends are gone with the rest
+    assert spans["/fork-of-fork"] == (40, 48)
+
+
+# -- wire bytes, ends, rows ----------------------------------------------------------------
+
+
+def test_a_damaged_block_costs_its_stream(flushed, folder, quick_opener):
+    path = first(folder)
+    flip(path, extent_of(path, UNTIL)["data"] + 70_000)
+    outcome = check_repair(folder, quick_opener, flushed, {"/until"})
+    (loss,) = outcome.report.losses
+    assert (loss.path, loss.start, loss.end) == ("/until", 65536, 262144)
+
+
+def test_what_is_whole_of_a_damaged_stream_is_served(flushed, folder, quick_opener):
+    path = first(folder)
+    flip(path, extent_of(path, UNTIL)["data"] + 70_000)
+    repaired(folder)
+    store = quick_opener()
+    result = store.read("/until")
+    assert bytes(result) == (bytes(range(256)) * 1024)[:65536]
+    with pytest.raises(StreamQuarantined):
+        store.read("/until", result.next_offset)
+
+
+@pytest.mark.parametrize("part", ["data", "ends"])
+def test_bytes_that_the_log_still_has_are_put_back(settled_log, used, folder, quick_opener, part):
+    flip(first(folder), extent_of(first(folder), BAD)[part] + 2)
+    outcome = check_repair(folder, quick_opener, used)
+    assert not outcome.has_losses
+
+
+def test_damaged_ends(flushed, folder, quick_opener):
+    flip(first(folder), extent_of(first(folder), JSON)["ends"] + 2)
+    outcome = check_repair(folder, quick_opener, flushed, {"/json"})
+    (loss,) = outcome.report.losses
+    assert (loss.path, loss.start) == ("/json", 0)
+
+
+def test_a_damaged_row_has_a_copy_in_lmdb(flushed, folder, quick_opener):
+    flip(first(folder), extent_of(first(folder), UNTIL)["row"] + 2)
+    flip(segment_files(folder)[1], extent_of(segment_files(folder)[1], GOOD)["row"] + 2)
+    assert damage_codes(folder) == {"segment-damage", "producer"}
+    outcome = check_repair(folder, quick_opener, flushed)
+    assert not outcome.has_losses
+
+
+def test_a_damaged_row_without_a_copy(flushed, folder, quick_opener):
+    """Its bytes are there, and an older row; what its producers sent is not known."""
+    flip(segment_files(folder)[1], extent_of(segment_files(folder)[1], GOOD)["row"] + 2)
+    shutil.rmtree(folder / "meta.lmdb")
+    outcome = repaired(folder)
+    (loss,) = outcome.report.losses
+    assert (loss.path, loss.start) == ("/good", None)
+    assert "producers" in loss.what
+    store = quick_opener()
+    assert seen_but(store, {"/good"}) == {p: v for p, v in flushed.items() if p != "/good"}
+    assert bytes(store.read("/good")) == b"first;second;third;"
+    with pytest.raises(StreamQuarantined):
+        store.append("/good", b"x", producer_id="other", producer_epoch=0, producer_seq=0)
+
+
+def test_the_only_row_of_a_stream(flushed, folder, quick_opener):
+    flip(first(folder), extent_of(first(folder), UNTIL)["row"] + 2)
+    shutil.rmtree(folder / "meta.lmdb")
+    outcome = repaired(folder)
+    assert [(loss.stream_id, loss.path) for loss in outcome.report.losses] == [(UNTIL, None)]
+    store = quick_opener()
+    assert store.get("/until") is None
+    assert seen(store) == {p: v for p, v in flushed.items() if p != "/until"}
+
+
+# -- whole files ---------------------------------------------------------------------------
+
+
+def test_a_missing_segment_is_a_hole_in_its_streams(flushed, folder, quick_opener):
+    segment_files(folder)[1].unlink()
+    lost = {"/bad", "/json", "/good", "/gone"}
+    outcome = check_repair(folder, quick_opener, flushed, lost)
+    spans = {loss.path: (loss.start, loss.end) for loss in outcome.report.losses}
+    assert spans == {"/bad": (37, 51), "/json": (10, 20), "/good": (13, 26), "/gone": (0, 4)}
+    assert outcome.report.missing == []
+
+
+def test_a_missing_segment_that_the_log_still_holds(settled_log, used, folder, quick_opener):
+    segment_files(folder)[1].unlink()
+    outcome = check_repair(folder, quick_opener, used)
+    assert not outcome.has_losses
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_missing_segment_without_rows(flushed, folder, quick_opener, number):
+    """The LSNs of the others tell that there was one, but not whose bytes it held."""
+    segment_files(folder)[number].unlink()
+    shutil.rmtree(folder / "meta.lmdb")
+    outcome = repaired(folder)
+    spans = [(missing.first, missing.last) for missing in outcome.report.missing]
+    assert spans == ([(1, 13)] if number == 0 else [(14, 17)])
+    store = quick_opener()
+    assert not store.read_only
+    for path in store.list():
+        with_quarantine = store._engine.metadata.find(path).quarantine
+        if with_quarantine is None:
+            assert flushed[path][-2].startswith(contents(store, path))
+
+
+def test_an_unlisted_segment_is_listed_again(flushed, folder, quick_opener):
+    for number in (1, 2):
+        lose_row(folder, "segments", id_key(number))
+    outcome = check_repair(folder, quick_opener, flushed)
+    assert not outcome.has_losses
+
+
+def test_exchanged_segments_are_told_by_their_headers(flushed, folder, quick_opener):
+    one, two = segment_files(folder)
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    outcome = check_repair(folder, quick_opener, flushed)
+    assert not outcome.has_losses
+
+
+def test_a_second_copy_of_a_segment_is_set_aside(flushed, folder, quick_opener):
+    one, two = segment_files(folder)
+    shutil.copy(one, folder / "segments" / f"{3:020d}.seg")
+    flip(two, -2)
+    outcome = check_repair(folder, quick_opener, flushed)
+    assert not outcome.has_losses
+    ((name, why),) = outcome.report.aside
+    assert (name, why) == (f"segments/{3:020d}.seg", "is another segment 1")
+
+
+def test_a_segment_of_another_store_is_set_aside(flushed, folder, quick_opener, tmp_path):
+    two = segment_files(folder)[1]
+    kept = tmp_path / "kept"
+    shutil.move(folder, kept)
+    store = quick_opener()
+    for _ in range(2):
+        store.create(f"/alien{_}", initial_data=b"alien")
+        store.flush()
+    crash(store)
+    alien = segment_files(folder)[1].read_bytes()
+    shutil.rmtree(folder)
+    shutil.move(kept, folder)
+    two.write_bytes(alien)
+    lost = {"/bad", "/json", "/good", "/gone"}
+    outcome = check_repair(folder, quick_opener, flushed, lost)
+    assert outcome.report.aside == [(f"segments/{two.name}", "belongs to another store")]
+    kept = folder / outcome.report.folder / "segments" / two.name
+    assert kept.read_bytes() == alien
+
+
+# -- FORMAT --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b'{"format":1,"store_id":"00"}'])
+def test_format_is_made_anew(used, folder, quick_opener, content):
+    before = (folder / "FORMAT").read_bytes()
+    (folder / "FORMAT").unlink()
+    if content is not None:
+        (folder / "FORMAT").write_bytes(content)
+    outcome = check_repair(folder, quick_opener, used)
+    assert not outcome.has_losses
+    assert (folder / "FORMAT").read_bytes() == before
+    assert "FORMAT" in outcome.report.rebuilt
+
+
+def test_a_digit_of_format(used, folder, quick_opener):
+    before = (folder / "FORMAT").read_bytes()
+    at = before.index(b'store_id":"') + 12
+    flipped = b"0" if before[at : at + 1] != b"0" else b"1"
+    (folder / "FORMAT").write_bytes(before[:at] + flipped + before[at + 1 :])
+    outcome = check_repair(folder, quick_opener, used)
+    assert not outcome.has_losses
+    assert (folder / "FORMAT").read_bytes() == before
+
+
+def test_format_where_files_do_not_agree(used, folder, quick_opener, tmp_path):
+    kept = tmp_path / "kept"
+    shutil.copytree(folder / "segments", kept)
+    shutil.rmtree(folder)
+    store = quick_opener()
+    store.create("/alien")
+    store.close()
+    (folder / "FORMAT").unlink()
+    shutil.copy(kept / f"{2:020d}.seg", folder / "segments")
+    with pytest.raises(OpenError, match="several stores"):
+        repair_directory(folder)
+
+
+def test_a_newer_format_is_left_alone(used, folder):
+    store_id = "00" * 16
+    (folder / "FORMAT").write_bytes(
+        b'{"format":2,"store_id":"%s","name":"durastream"}' % (store_id.encode(),)
+    )
+    with pytest.raises(UnknownFormat, match="upgrade"):
+        repair_directory(folder)
+    assert Format(2, store_id).format == 2
