@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .._native.disk import Disk, PosixDisk
-from .directory import open_error, lock_file
+from .directory import lock_file, open_error
 from .errors import UnknownFormat
 from .metadata import SegmentEntry
 from .repair_build import LSN_JUMP, ROWS, Builder, Numbers
