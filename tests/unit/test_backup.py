@@ -160,7 +160,14 @@ def lose_a_segment(store, head):
     head.segments.append(SegmentEntry(99, 0, 0, 0, 4096))
 
 
-@pytest.mark.parametrize("move", [roll_the_log, lose_a_segment])
+def compact(store, head):
+    store.append("/bad", b"something new")
+    store.flush()
+    store.compact(everything=True)
+    assert head.segments[0].number not in {s.number for s in store._engine.segments}
+
+
+@pytest.mark.parametrize("move", [roll_the_log, lose_a_segment, compact])
 def test_what_moves_away_is_looked_for_again(store, target, tmp_path, clock, move):
     moves = [move, move]
     result = back_up(store.path, target, snapshot=lambda rows: Moving(rows, store, moves))
