@@ -22,6 +22,9 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / ".cache" / "peers"
 ROOT = "/v1/stream/"
 
+# What a server may lack. It is left out for that one, and said beside its figures.
+FORK_BODIES = "first data of a fork in the request that creates it"
+
 
 class CannotInstall(Exception):
     """A tool is missing, or a package did not build; the message says what to do."""
@@ -35,7 +38,7 @@ class Server(ABC):
         name: as given on command lines.
         title: as written in tables.
         version: which one is run.
-        lacks: operations of the protocol that it does not have, or that must be left out.
+        lacks: of the protocol, as named above.
     """
 
     name: str
@@ -162,9 +165,21 @@ PEERS: dict[str, Server] = {
         NodeServer("node", "Node reference server, files", "0.3.7", "@durable-streams/server"),
         OfficialRustServer("rust", "Official Rust server, WAL", "0.1.5", "durable-streams"),
         OtherRustServer(
-            "rust-files", "Third-party Rust server, files", "0.3.0", THIRD_PARTY, "file-durable"
+            "rust-files",
+            "Third-party Rust server, files",
+            "0.3.0",
+            THIRD_PARTY,
+            "file-durable",
+            lacks=frozenset({FORK_BODIES}),
         ),
-        OtherRustServer("rust-redb", "Third-party Rust server, redb", "0.3.0", THIRD_PARTY, "acid"),
+        OtherRustServer(
+            "rust-redb",
+            "Third-party Rust server, redb",
+            "0.3.0",
+            THIRD_PARTY,
+            "acid",
+            lacks=frozenset({FORK_BODIES}),
+        ),
     )
 }
 

@@ -13,6 +13,7 @@ from killing.ledger import EXPIRED, LOST, REOPENED, RESURRECTED, TORN, UNEXPECTE
 from killing.life import Life, State, judge
 from killing.tokens import JSON, TEXT, Token, body
 from killing.worker import Field, Worker
+from peers import FORK_BODIES
 from support.http_client import ROOT, Answer
 
 NAMES = 8
@@ -69,17 +70,25 @@ class Lifecycles(Worker):
             headers["Stream-Closed"] = "true"
         self.put(life, headers, [], "closed" if is_closed else "open")
 
-    def put(self, life: Life, headers: dict[str, str], inherited: list[Token], to: State) -> bool:
+    def put(
+        self,
+        life: Life,
+        headers: dict[str, str],
+        inherited: list[Token],
+        to: State,
+        *,
+        with_batch: bool = True,
+    ) -> bool:
         """Create ``life`` with a first batch behind what it inherits; whether that worked."""
         life.incarnation += 1
         life.number = 0
-        token = self.token(life)
+        own = [self.token(life)] if with_batch else []
         started = time.time()
-        content = body(token, life.content_type)
+        content = b"".join(body(token, life.content_type) for token in own)
         answer, resent = self.ask("PUT", life.path, content, headers)
         life.state = to
-        life.expected = [(old, True) for old in inherited] + [(token, True)]
-        life.halves = {token} if resent else set()
+        life.expected = [(token, True) for token in inherited + own]
+        life.halves = set(own) if resent else set()
         self.accessed(life, started)
         if answer.status == 201 or (answer.status == 200 and resent):
             self.ledger.count("acknowledged writes")
@@ -95,7 +104,7 @@ class Lifecycles(Worker):
     def fork(self, source: Life) -> None:
         """Into a name that is free, at the tail of ``source``."""
         free = [life for life in self.lives if life.state == "absent"]
-        if not free or "fork" in self.field.lacks:
+        if not free:
             return
         found = self.look(source)
         if found is None:
@@ -110,7 +119,8 @@ class Lifecycles(Worker):
         }
         life.parent = source
         source.child_count += 1
-        if self.put(life, headers, inherited, "open"):
+        with_batch = FORK_BODIES not in self.field.lacks
+        if self.put(life, headers, inherited, "open", with_batch=with_batch):
             self.ledger.count("forks")
 
     def delete(self, life: Life, judged: bool = True) -> None:
