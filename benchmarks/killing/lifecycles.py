@@ -167,10 +167,8 @@ class Lifecycles(Worker):
             self.ledger.count("acknowledged writes")
             life.expected.append((token, True))
             self.accessed(life, started)
-        elif answer.status in GONE:
-            self.meet_end(life, answer)
         else:
-            self.unexpected("POST", life.path, answer)
+            self.refused(life, answer)
 
     def append_and_close(self, life: Life) -> None:
         """One step: after a crash it is closed with the batch, or open without it."""
@@ -178,13 +176,16 @@ class Lifecycles(Worker):
         answer = self.post(life, token, Stream_Closed="true")
         if answer is None:
             head, _ = self.ask("HEAD", life.path)
+            if head.status in GONE:
+                self.meet_end(life, head)
+                return
             is_closed = head.headers["Stream-Closed"] is not None
             life.halves.add(token)
         elif answer.status in (200, 204):
             self.ledger.count("acknowledged writes")
             is_closed = True
         else:
-            self.unexpected("POST", life.path, answer)
+            self.refused(life, answer)
             return
         if is_closed:
             life.expected.append((token, True))
@@ -196,6 +197,13 @@ class Lifecycles(Worker):
         if answer.status == 204:
             life.state = "closed"
             self.ledger.count("closes")
+        else:
+            self.refused(life, answer)
+
+    def refused(self, life: Life, answer: Answer) -> None:
+        """An append or close that should have been taken."""
+        if answer.status in GONE:
+            self.meet_end(life, answer)
         else:
             self.unexpected("POST", life.path, answer)
 
