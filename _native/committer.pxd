@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from .disk cimport DiskOps
-from .wal_writer cimport WAL_PATH_SIZE_MAX, WalWriter
+from .wal_writer cimport WAL_PATH_SIZE_MAX, FrameContent, WalWriter
 
 cdef extern from "monitor.h" nogil:
     ctypedef struct Monitor:
@@ -23,6 +23,7 @@ cdef extern from "monitor.h" nogil:
 cdef enum:
     COMMIT_FRAME_SIZE_MAX = 4194304  # bytes of records in one frame, unless one record is larger
     WAKE_FDS_MAX = 64
+    STALL_RETRY_DELAY = 50000000    # ns between attempts to begin a file
 
 cdef enum SpareState:
     SPARE_NONE
@@ -55,6 +56,8 @@ cdef struct Committer:
     uint64_t expected_lsn           # committer's: the first LSN of the next frame
     int64_t last_commit             # committer's: monotonic ns
     uint64_t proven_lsn             # committer's: the watermark that the last frame carries
+    int shortage                    # committer's: errno of what kept the next file from its begin
+    FrameContent held               # committer's: taken, and waiting until there is a file for it
     bint committing
     bint running
     bint stopping
@@ -72,6 +75,7 @@ cdef struct Committer:
     SpareState spare
     FileUse *files                  # in use, oldest first; the last is being written
     size_t file_count, file_capacity
+    int stall                       # errno of what the log lacks at present to go on, or 0
     int error                       # errno of the failure that ended it all, or 0
     const char *error_at
     uint64_t error_sequence

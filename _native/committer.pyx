@@ -2,9 +2,11 @@
 
 Source: docs/architecture.md, "Append"; docs/format-wal.md, "Roll". No function here needs the
 GIL. There is no delay timer, so a lone writer pays one sync. After the first failed write or
-sync it never touches the disk again, and nothing more becomes durable (I7).
+sync it never touches the disk again, and nothing more becomes durable (I7). A lack of space or
+descriptors for the next file, which nothing was written to, is no failure: it *stalls*, and goes
+on once there is a file; until then nothing becomes durable.
 """
-from libc.errno cimport ENOMEM
+from libc.errno cimport EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
@@ -130,7 +132,7 @@ cdef bint committer_watermark_due(Committer *committer) noexcept nogil:
 cdef bint committer_step(Committer *committer, bint watermark) noexcept nogil:
     """Commit what has gathered; or, if that is nothing and ``watermark``, prove the last frame.
 
-    Returns whether there was anything to do.
+    Returns whether anything was done.
     """
     cdef FrameContent content
     cdef uint64_t last_lsn
@@ -140,7 +142,10 @@ cdef bint committer_step(Committer *committer, bint watermark) noexcept nogil:
     if committer.committing or committer.error or committer.writer.fd < 0:
         monitor_leave(&committer.monitor)
         return False
-    take(committer, &content)
+    if committer.held.part_count > 0:
+        content = committer.held
+    else:
+        take(committer, &content)
     last_lsn = committer.durable_lsn
     if content.part_count == 0 and not (watermark and committer.proven_lsn < last_lsn):
         monitor_leave(&committer.monitor)
@@ -151,7 +156,12 @@ cdef bint committer_step(Committer *committer, bint watermark) noexcept nogil:
     if content.part_count == 0:
         content.flags = FRAME_FLAG_WATERMARK
         content.first_lsn = committer.expected_lsn
+    committer.shortage = 0
     code = write_out(committer, &content)
+    if code < 0 and committer.shortage:
+        hold(committer, &content)
+        return False
+    committer.held.part_count = 0
     publish(committer, &content, code)
     return True
 
@@ -175,11 +185,25 @@ cdef int64_t write_out(Committer *committer, FrameContent *content) noexcept nog
     return 0
 
 
+cdef void hold(Committer *committer, const FrameContent *content) noexcept nogil:
+    """Keep what was taken until there is a file for it, and let everybody know."""
+    cdef int i
+    committer.held = content[0]
+    monitor_enter(&committer.monitor)
+    committer.committing = False
+    if not committer.stall:
+        for i in range(committer.wake_count):
+            wake_descriptor(committer.wake_fds[i])
+    committer.stall = committer.shortage
+    monitor_leave(&committer.monitor)
+
+
 cdef void publish(Committer *committer, FrameContent *content, int64_t code) noexcept nogil:
     """Make the outcome known: the new watermark, or the failure."""
     cdef int i
     monitor_enter(&committer.monitor)
     committer.committing = False
+    committer.stall = 0
     committer.sync_count = committer.writer.sync_count
     if code < 0:
         committer.error = <int>-code
@@ -266,6 +290,14 @@ cdef int64_t begin_successor(Committer *committer, WalWriter *successor) noexcep
     header.kept_end = WAL_PAGE_SIZE
     wal_writer_init(successor, old.ops, old.context, old.directory)
     cdef int64_t code = wal_begin(successor, &header, source, ready)
+    if is_shortage(code):
+        committer.shortage = <int>-code
+        wal_close(successor)
+        if ready:
+            committer_set_spare(committer, SPARE_READY)
+        else:
+            old.ops.unlink(old.context, source)     # the space that it got
+        return code
     if code == 0:
         code = wal_publish(successor, source)
     if ready:
@@ -273,6 +305,11 @@ cdef int64_t begin_successor(Committer *committer, WalWriter *successor) noexcep
     if code < 0:
         old.failed_at = successor.failed_at
     return code
+
+
+cdef inline bint is_shortage(int64_t code) noexcept nogil:
+    """Whether a file could not be begun for want of something that may come back."""
+    return code in (-ENOSPC, -EDQUOT, -EMFILE, -ENFILE, -ENOMEM)
 
 
 cdef void spare_path(char *path, const char *directory, bint ready) noexcept nogil:
@@ -286,24 +323,37 @@ cdef void spare_path(char *path, const char *directory, bint ready) noexcept nog
 
 
 cdef void committer_run(Committer *committer) noexcept nogil:
-    """Commit until stopped and everything is durable and proven, or until the log fails."""
+    """Commit until stopped and everything is durable and proven, or until the log fails.
+
+    Stopped while it stalls, it tries once more and gives up.
+    """
     cdef bint prove, stopping
     while True:
         prove = False
         monitor_enter(&committer.monitor)
-        while committer.span_count == 0 and not committer.stopping and not committer.error:
+        while not has_work(committer):
             committer.sleeping = True
-            prove = monitor_wait_work(
-                &committer.monitor,
-                committer.idle_delay if committer.proven_lsn < committer.durable_lsn else -1,
-            )
+            prove = monitor_wait_work(&committer.monitor, patience(committer))
             committer.sleeping = False
-            if prove:
+            if prove or committer.stall:
                 break
         stopping = committer.stopping
         monitor_leave(&committer.monitor)
         if not committer_step(committer, prove or stopping) and (stopping or committer.error):
             return
+
+
+cdef bint has_work(const Committer *committer) noexcept nogil:
+    if committer.stopping or committer.error:
+        return True
+    return committer.span_count > 0 and not committer.stall
+
+
+cdef int64_t patience(const Committer *committer) noexcept nogil:
+    """After how many ns of quiet there is something to do all the same; -1: never."""
+    if committer.stall:
+        return STALL_RETRY_DELAY
+    return committer.idle_delay if committer.proven_lsn < committer.durable_lsn else -1
 
 
 cdef int committer_wait(Committer *committer, uint64_t lsn, int64_t timeout) noexcept nogil:
@@ -398,4 +448,6 @@ cdef bint committer_claim_spare(Committer *committer, SpareState wanted) noexcep
 cdef void committer_set_spare(Committer *committer, SpareState state) noexcept nogil:
     monitor_enter(&committer.monitor)
     committer.spare = state
+    if committer.stall and committer.sleeping:
+        monitor_signal_work(&committer.monitor)
     monitor_leave(&committer.monitor)

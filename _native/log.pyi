@@ -96,8 +96,8 @@ class Log:
     def commit_step(self, *, idle: bool = False) -> bool:
         """Commit what has gathered; or, if ``idle`` and due, prove the last frame.
 
-        For stores without a thread in ``run``. False if there was nothing to do. Whether it
-        went well, ``durable_lsn`` and ``failure`` tell.
+        For stores without a thread in ``run``. False if nothing was done. Whether it went
+        well, ``durable_lsn``, ``failure`` and ``stall`` tell.
         """
 
     def run(self) -> None:
@@ -110,8 +110,15 @@ class Log:
     def failure(self) -> tuple[int, str] | None:
         """(errno, what failed) once nothing more is acknowledged (I7)."""
 
+    @property
+    def stall(self) -> int:
+        """The errno of what the next file lacks (space, descriptors), or 0.
+
+        What is staged waits, nothing more is taken (LogFull), and both go on by themselves.
+        """
+
     def add_wake_fd(self, fd: int) -> None:
-        """Write 8 bytes to a non-blocking eventfd or pipe after each commit and on failure."""
+        """Write 8 bytes to a non-blocking eventfd or pipe after a commit, failure or stall."""
 
     def remove_wake_fd(self, fd: int) -> None:
         """Stop that; when this returns, ``fd`` may be closed."""
@@ -133,6 +140,9 @@ class Log:
 
         Raises: OSError, ENOSPC above all: while the present file lasts, that is no failure.
         """
+
+    def discard_unfinished_spare(self) -> bool:
+        """Free the space of a spare that is not whole; False if there is none. Raises: OSError."""
 
     @property
     def unflushed_size(self) -> int:

@@ -231,12 +231,21 @@ cdef class Log:
             raise LogFailed(*failure)
         raise ValueError("the log is not open: recover() comes first, and nothing after close()")
 
+    @property
+    def stall(self):
+        monitor_enter(&self.committer.monitor)
+        cdef int stall = self.committer.stall
+        monitor_leave(&self.committer.monitor)
+        return stall
+
     cdef int check_room(self, uint64_t size) except -1:
         if size > self.record_size_max:
             raise RecordTooLarge(
                 f"a record of {size} bytes does not fit into a log file of"
                 f" {self.committer.file_size}: at most {self.record_size_max} (file_size)"
             )
+        if self.committer.stall:
+            raise LogFull(f"no next file of the log: {os.strerror(self.committer.stall)}")
         if self.unflushed_size > 0 and self.unflushed_size + size > self.backlog_size_max:
             raise LogFull(
                 f"{self.unflushed_size} bytes wait to be flushed; {self.backlog_size_max} may"
@@ -425,6 +434,18 @@ cdef class Log:
         finally:
             committer_set_spare(&self.committer, SPARE_READY if done else SPARE_NONE)
         return not done
+
+    def discard_unfinished_spare(self):
+        if not committer_claim_spare(&self.committer, SPARE_NONE):
+            return False
+        path = f"{self.directory}/spare.wal"
+        try:
+            if not self.disk.exists(path):
+                return False
+            self.disk.unlink(path)
+            return True
+        finally:
+            committer_set_spare(&self.committer, SPARE_NONE)
 
     def fill_spare_slice(self):
         """Write the next zeroes; its size says how far the spare is. True if it is whole."""

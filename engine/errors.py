@@ -46,6 +46,10 @@ class StoreFull(StorageError):
     """The disk is full: writes are refused, reads go on."""
 
 
+class StoreStalled(StorageError):
+    """A write was taken and waits for space: it is not acknowledged, and may yet come about."""
+
+
 class StoreFailed(StorageError):
     """A sync or a write of the log failed: nothing more is acknowledged until reopened (I7)."""
 

@@ -38,6 +38,7 @@ from .errors import (
     StoreBusy,
     StoreFailed,
     StoreFull,
+    StoreStalled,
 )
 from .metadata import SegmentEntry
 from .operations import Seen
@@ -45,6 +46,7 @@ from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
+from .reserve import DISK_FULL
 from .waiting import Waiter
 
 Result = TypeVar("Result")
@@ -53,6 +55,8 @@ Step = Callable[[Seen], Result]
 # Seconds for which a write waits for the backlog to shrink before it is refused, and between
 # its attempts: a writer faster than the disk is slowed down first.
 BUSY_PATIENCE, BUSY_DELAY = 10.0, 0.02
+
+STALL_PATIENCE = 10.0  # seconds for which a write that was taken waits for space
 
 _MOVES_MAX = 1000  # a read that finds its bytes moved more often than this met a bug
 
@@ -170,7 +174,9 @@ class FileEngine:
                 if not isinstance(cause, Cold) and self.log.staged_lsn != staged_lsn:
                     self._stop_half_way(cause)
                 raise
-        return Outcome(None, error, seen.lsn)
+        # Want of room says nothing of any stream: it waits for nobody, least of all for room.
+        lsn = 0 if isinstance(error, StoreBusy | StoreFull | StoreFailed) else seen.lsn
+        return Outcome(None, error, lsn)
 
     def _stop_half_way(self, cause: BaseException) -> None:
         """A step was cut short (Ctrl-C): its record is logged, its changes are not all made.
@@ -224,7 +230,9 @@ class FileEngine:
 
     def _await_committer(self, lsn: int) -> None:
         try:
-            self.log.wait(lsn)
+            while not self.log.wait(lsn, STALL_PATIENCE):
+                if self.log.stall:
+                    raise self.stalled()
         except LogFailed as failure:
             raise self.failed() from failure
 
@@ -232,7 +240,8 @@ class FileEngine:
         while self.log.durable_lsn < lsn:
             if self.log.failure is not None:
                 raise self.failed()
-            self.log.commit_step()
+            if not self.log.commit_step() and self.log.stall:
+                raise self.stalled()
 
     def publish(self) -> None:
         """Make visible what is durable, and wake the readers concerned."""
@@ -393,20 +402,29 @@ class FileEngine:
     # -- trouble -----------------------------------------------------------------------------
 
     def set_disk_full(self, full: bool) -> None:
-        """Refuse writes while the log cannot grow, before one of them fails for good."""
+        """Refuse what needs more space, so that what the log has left serves deletions."""
         with self.lock:
             self.disk_is_full = full
-            if self.operations.write_refusal is None and full:
-                self.operations.write_refusal = self._full()
-            elif isinstance(self.operations.write_refusal, StoreFull) and not full:
-                self.operations.write_refusal = None
+            self.operations.growth_refusal = self._full() if full else None
 
     def _full(self) -> StorageError:
-        if self.disk_is_full:
+        stall = self.log.stall
+        if self.disk_is_full or stall in DISK_FULL:
             return StoreFull(f"{self.path}: the disk is full; free some space, writes then go on")
+        if stall:
+            return StoreBusy(
+                f"{self.path}: no next file of the log: {os.strerror(stall)}; try again later"
+            )
         return StoreBusy(
             f"{self.path}: more than {self.options.backlog_size_max} bytes wait for the disk; "
             "try again later"
+        )
+
+    def stalled(self) -> StoreStalled:
+        """What to tell whose write was taken, and has waited for space for too long."""
+        return StoreStalled(
+            f"{self.path}: no next file of the log: {os.strerror(self.log.stall)}; the write waits "
+            "unacknowledged, and may yet come about: look before you send it again"
         )
 
     def failed(self) -> StoreFailed:

@@ -307,7 +307,10 @@ class FileBackedStreamStore(StoreBase):
         engine.cancel_parked()
         try:
             self._maintenance.stop()
+            if engine.log.stall:
+                self._maintenance.try_flush()  # frees files of the log
             engine.stop_committing()
+            clean = clean and engine.log.durable_lsn == engine.log.staged_lsn
             if engine.is_whole and not engine.read_only and engine.log.failure is None:
                 self._maintenance.try_flush(clean=clean)
         finally:

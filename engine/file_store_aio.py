@@ -32,7 +32,7 @@ from ..protocol.results import (
 from .arguments import chunk_size, producer_request
 from .catalog import Cold
 from .errors import StorageError, StoreClosed
-from .file_engine import BUSY_DELAY, BUSY_PATIENCE, FileEngine, Step
+from .file_engine import BUSY_DELAY, BUSY_PATIENCE, STALL_PATIENCE, FileEngine, Step
 from .ranges import NeedsDisk
 from .store_base import AsyncStoreBase
 from .waiting import LoopWaiter
@@ -53,6 +53,7 @@ class CommitWaiters:
         self._wakeup = WakeUp()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
+        self._stall_timer: asyncio.TimerHandle | None = None
         try:
             engine.log.add_wake_fd(self._wakeup.write_fd)
         except ValueError:
@@ -61,11 +62,12 @@ class CommitWaiters:
         loop.add_reader(self._wakeup.read_fd, self._on_commit)
 
     async def wait(self, lsn: int) -> None:
-        """Return once ``lsn`` is durable and visible. Raises: StoreFailed."""
+        """Return once ``lsn`` is durable and visible. Raises: StoreFailed, StoreStalled."""
         engine = self._engine
         if lsn > engine.log.durable_lsn:
             if engine.log.failure is not None:
                 raise engine.failed()
+            self._watch_stall()
             future: asyncio.Future[None] = self._loop.create_future()
             heapq.heappush(self._waiting, (lsn, next(self._order), future))
             await future
@@ -77,6 +79,17 @@ class CommitWaiters:
         self._answer()
         if self._engine.log.failure is not None:
             self._fail(self._engine.failed)
+        self._watch_stall()
+
+    def _watch_stall(self) -> None:
+        """Nobody waits for ever for space: the committer wakes the loop when that begins."""
+        if self._stall_timer is None and self._engine.log.stall:
+            self._stall_timer = self._loop.call_later(STALL_PATIENCE, self._end_stall)
+
+    def _end_stall(self) -> None:
+        self._stall_timer = None
+        if self._engine.log.stall:
+            self._fail(self._engine.stalled)
 
     def _answer(self) -> None:
         engine, waiting = self._engine, self._waiting
@@ -98,6 +111,8 @@ class CommitWaiters:
 
         On the loop's thread, or when the loop is closed; the committer has ended.
         """
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
         self._engine.log.remove_wake_fd(self._wakeup.write_fd)
         if not self._loop.is_closed():
             self._loop.remove_reader(self._wakeup.read_fd)

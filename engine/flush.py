@@ -9,14 +9,11 @@ again; the log still has everything.
 
 from __future__ import annotations
 
-import errno
 import heapq
 import logging
 import os
 import time
 from typing import NamedTuple
-
-import lmdb
 
 from .._native.flush import Flush
 from .._native.segment import Segment
@@ -31,7 +28,6 @@ logger = logging.getLogger("durastream.flush")
 
 _PAUSE_MAX = 0.02  # seconds
 _TAILS_PER_STEP = 500  # tails cut under the lock at a time, so that no request waits long
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Written(NamedTuple):
@@ -211,10 +207,3 @@ def _forget_deadlines(engine: FileEngine, lsn: int) -> None:
     with engine.lock:
         for item in kept:
             heapq.heappush(operations.deadlines, item)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether a failed flush is tried again once there is space."""
-    if isinstance(error, lmdb.MapFullError | lmdb.DiskError):
-        return True
-    return isinstance(error, OSError) and error.errno in DISK_FULL

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 import threading
 import time
+from contextlib import suppress
 
 import lmdb
 
@@ -18,9 +20,9 @@ from .catalog import Cold
 from .compactor import Compactor
 from .errors import StorageError
 from .file_engine import FileEngine
-from .flush import flush, is_disk_full
+from .flush import flush
 from .operations import Seen
-from .reserve import Reserve
+from .reserve import DISK_FULL, Reserve, is_disk_full
 
 logger = logging.getLogger("durastream.maintenance")
 
@@ -28,6 +30,7 @@ _PERIOD = 0.2  # seconds between looks
 _EVICT_PER_STEP = 2_000  # rows examined under the lock
 _EXPIRE_PER_STEP = 500
 _RETRY_DELAY = 1.0  # seconds after a failed flush
+_REFILL_DELAY = 5.0  # seconds between attempts to have the reserve again
 
 
 class Maintenance:
@@ -45,6 +48,7 @@ class Maintenance:
         self._swept_upto: tuple[int, int] | None = None  # in the table of deadlines
         self._kept = 0  # bindings and entries after the last eviction
         self._retry_at = 0.0
+        self._refill_at = 0.0
         self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
         self.compactor = Compactor(engine, self._reserve)
         self._troubles: set[str] = set()  # what fails at present, said once
@@ -73,15 +77,33 @@ class Maintenance:
         if self._has_failed():
             return
         now = time.monotonic()
+        self._note_stall()
         self._flush_if_due(now)
         if now - self._swept_at >= self._engine.options.sweep_interval:
             self._swept_at = now
             self.sweep()
         self._evict()
         self._prepare_spare()
+        self._refill_reserve(now)
+
+    def _note_stall(self) -> None:
+        stall = self._engine.log.stall
+        if not stall:
+            self._end_trouble("beginning the log's next file")
+            return
+        self._begin_trouble("beginning the log's next file", OSError(stall, os.strerror(stall)))
+        if stall in DISK_FULL:
+            self._engine.set_disk_full(True)
+
+    def _refill_reserve(self, now: float) -> None:
+        if not self._troubles and now >= self._refill_at:
+            self._refill_at = now + _REFILL_DELAY
+            self._reserve.fill()
 
     def _prepare_spare(self) -> None:
-        """Have the log's next file ready: a log that cannot roll has failed (I7)."""
+        """Have the log's next file ready: a log that cannot roll stalls."""
+        if self._engine.disk_is_full and "flushing" in self._troubles:
+            return  # what space there is is the flush's, which also frees files of the log
         try:
             while not self._stop.is_set() and self._engine.log.prepare_spare_step():
                 pass
@@ -107,9 +129,13 @@ class Maintenance:
         due = self._engine.log.unflushed_size >= options.flush_size
         due = due or self._engine.log.wal_size >= options.wal_size_max // 4
         due = due or (now - self._flushed_at >= options.flush_age)
+        due = due or (self._lacks_room() and self._engine.log.file_count > 1)
         if due and now >= self._retry_at:
             self._flushed_at = now
             self.try_flush()
+
+    def _lacks_room(self) -> bool:
+        return self._engine.disk_is_full or bool(self._engine.log.stall)
 
     def try_flush(self, *, clean: bool = False) -> bool:
         """Flush; trouble is logged once and tried again later. Whether it worked."""
@@ -117,21 +143,30 @@ class Maintenance:
             self._flush_with_reserve(clean)
         except (OSError, lmdb.Error, StorageError) as error:
             self._retry_at = time.monotonic() + _RETRY_DELAY
-            self._engine.disk_is_full = self._engine.disk_is_full or is_disk_full(error)
             self._begin_trouble("flushing", error)
+            if is_disk_full(error):
+                self._engine.set_disk_full(True)
             return False
         self._end_trouble("flushing")
-        self._reserve.fill()
         return True
 
     def _flush_with_reserve(self, clean: bool) -> None:
-        try:
-            self.flush(clean=clean)
-        except (OSError, lmdb.Error) as error:
-            if not is_disk_full(error) or not self._reserve.give_up():
-                raise
+        while True:
+            try:
+                self.flush(clean=clean)
+                return
+            except (OSError, lmdb.Error) as error:
+                if not is_disk_full(error) or not self._give_way():
+                    raise
+
+    def _give_way(self) -> bool:
+        """Free what is only kept for later; False if nothing was left of it."""
+        if self._reserve.give_up():
             logger.warning("the disk is full: gave up %s", self._engine.directory.reserve)
-            self.flush(clean=clean)
+            return True
+        with suppress(OSError):
+            return self._engine.log.discard_unfinished_spare()
+        return False
 
     def _begin_trouble(self, what: str, error: Exception) -> None:
         if what not in self._troubles:

@@ -50,6 +50,9 @@ from .records import (
 # Accesses are logged at most this often per TTL: the rest only moves the deadline in memory.
 TOUCHES_PER_TTL = 16
 
+# What frees space, or keeps damage from being served, is logged on a full disk, too.
+_FREEING = frozenset({Kind.DELETE, Kind.QUARANTINE})
+
 
 class Seen:
     """The highest LSN that a step read or wrote."""
@@ -89,6 +92,7 @@ class Operations:
         self.next_stream_id = 1
         self.deadlines: list[tuple[int, int]] = []  # heap of (deadline ms, stream id) to look at
         self.write_refusal: StorageError | None = None  # why nothing can be logged at present
+        self.growth_refusal: StorageError | None = None  # the same of what needs more space
 
     # -- looking up --------------------------------------------------------------------------
 
@@ -136,7 +140,10 @@ class Operations:
         if entry is not None and self._expires(entry):
             if self.write_refusal is not None:
                 return Binding(path, None, 0)  # cannot be logged now, but is over all the same
-            self._remove(seen, binding, entry, expired=True)
+            try:
+                self._remove(seen, binding, entry, expired=True)
+            except LogFull:
+                return Binding(path, None, 0)
         seen.note(binding.lsn)
         if entry is not None:
             seen.note(entry.lsn)
@@ -411,8 +418,11 @@ class Operations:
         payload: Payload | None,
         entry: Entry | None = None,
     ) -> int:
-        if self.write_refusal is not None:
-            raise copy(self.write_refusal)  # one object would gather everybody's tracebacks
+        refusal = self.write_refusal
+        if refusal is None and kind not in _FREEING:
+            refusal = self.growth_refusal
+        if refusal is not None:
+            raise copy(refusal)  # one object would gather everybody's tracebacks
         has_data = payload is not None and payload.size > 0
         lsn = self._log.stage(
             kind,

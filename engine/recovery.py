@@ -41,6 +41,7 @@ from .records import (
     TouchMeta,
     decode_meta,
 )
+from .reserve import Reserve, is_disk_full
 
 logger = logging.getLogger("durastream.recovery")
 
@@ -89,6 +90,12 @@ def open_store(
             map_size=options.lmdb_map_size,
             store_id=directory.store_id,
         )
+        try:
+            return _open(directory, metadata, disk, lock, limits, options, now)
+        except OSError as error:
+            if not is_disk_full(error) or not Reserve(disk, directory.reserve, 0).give_up():
+                raise
+            logger.warning("the disk is full: gave up %s", directory.reserve)
         return _open(directory, metadata, disk, lock, limits, options, now)
     except OSError as error:
         _give_up(disk, directory, metadata)

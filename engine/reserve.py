@@ -1,20 +1,33 @@
-"""Space given up when the disk is full, so that flushes, and with them deletions, can finish.
+"""When the disk is full: how that is told, and space kept to be given up then.
 
+The reserve lets flushes and compactions, and with them deletions, finish.
 A file of real blocks, nothing else. It must never be given up for new data: writes are refused
 before it is (see ``maintenance``).
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from contextlib import suppress
 from pathlib import Path
 
+import lmdb
+
 from .._native.disk import Disk
 
 logger = logging.getLogger("durastream.reserve")
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether what failed can be tried again once there is space."""
+    if isinstance(error, lmdb.MapFullError | lmdb.DiskError):
+        return True
+    return isinstance(error, OSError) and error.errno in DISK_FULL
 
 
 class Reserve:

@@ -33,6 +33,7 @@ REFUSALS: dict[type[protocol.StreamError], int] = {
 TROUBLE: dict[type[protocol.StreamError], tuple[int, int | None, str]] = {
     engine.StoreBusy: (503, 1, "more is waiting for the disk than is allowed: try again"),
     engine.StoreFull: (507, 30, "the disk is full: reads go on, writes wait for space"),
+    engine.StoreStalled: (503, 10, "no space for it now; it may yet come about: look, then retry"),
     engine.StoreFailed: (503, 10, "a write to the disk failed: no writes until a restart"),
     engine.ReadOnly: (503, 60, "the store is damaged and open read-only; see the server's log"),
     engine.StoreClosed: (503, 1, "the server is shutting down: try again"),
@@ -40,6 +41,18 @@ TROUBLE: dict[type[protocol.StreamError], tuple[int, int | None, str]] = {
     engine.Damaged: (500, None, "stored data of this stream is damaged; see the server's log"),
     engine.StorageError: (503, 10, "the store cannot be used now; see the server's log"),
 }
+
+
+# The store says in the log when these begin, and when they end: not again at each request.
+_SAID_BY_STORE = (
+    engine.StoreBusy,
+    engine.StoreFull,
+    engine.StoreStalled,
+    engine.StoreFailed,
+    engine.ReadOnly,
+    engine.StoreClosed,
+    engine.StreamQuarantined,
+)
 
 
 def refusal(error: protocol.StreamError) -> Answer:
@@ -59,7 +72,7 @@ def failure(error: BaseException) -> Answer:
 
 
 def _trouble(error: protocol.StreamError, status: int, retry: int | None, text: str) -> Answer:
-    if not isinstance(error, (engine.StoreBusy, engine.StoreClosed)):
+    if not isinstance(error, _SAID_BY_STORE):
         logger.error("%d: %s", status, error)
     headers = [] if retry is None else [(b"retry-after", b"%d" % retry)]
     return text_answer(status, text, *headers)

@@ -211,7 +211,7 @@ def test_after_a_failed_sync_nothing_is_acknowledged_until_reopened(disk, store,
 
 def test_a_failed_flush_takes_nothing_back_and_is_tried_again(disk, store):
     store.create(A, initial_data=b"x")
-    disk.faults[disk.call_count + 3] = errno.ENOSPC
+    disk.faults[disk.call_count + 3] = errno.EIO
     assert not store._maintenance.try_flush()
     store.append(A, b"y")
     assert store._maintenance.try_flush()

@@ -248,10 +248,10 @@ def test_clearing_waits_for_the_disk_once_and_hides_no_trouble(opener):
     store = opener()
     for number in range(200):
         store.create(f"/{number}", forked_from=f"/{number - 1}" if number % 3 else None)
-    store._engine.set_disk_full(True)
+    store._engine.operations.write_refusal = StoreFull("no room")
     with pytest.raises(StoreFull):
         store.clear()
-    store._engine.set_disk_full(False)
+    store._engine.operations.write_refusal = None
     before = store._engine.log.syncs
     store.clear()
     assert store._engine.log.syncs - before < 50

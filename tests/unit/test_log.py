@@ -359,7 +359,7 @@ def test_a_failed_roll_fails_the_log() -> None:
     writer = Writer(log)
     while log.wal_size + 4 * PAGE <= FILE_SIZE:
         writer.commit(1, bytes(6000))
-    target.faults[target.call_count + 2] = errno.ENOSPC
+    target.faults[target.call_count + 2] = errno.EIO
     lsn = writer.commit(1, bytes(10_000))
     assert target.trace[-1][0] == "close"
     assert log.failure is not None
