@@ -20,9 +20,8 @@ from .compaction import Compaction, InputUnusable
 from .compaction_policy import Part, Run, choose, choose_to_free
 from .errors import Damaged, StorageError
 from .file_engine import FileEngine
-from .flush import is_disk_full
 from .quarantine import quarantine_stream
-from .reserve import Reserve
+from .reserve import Reserve, is_disk_full
 
 logger = logging.getLogger("durastream.compaction")
 
@@ -177,12 +176,13 @@ class Compactor:
         if choose_to_free(self._parts(), self._engine.options.reserve_size) is None:
             return False
         self._is_in_trouble = True  # so that this one is chosen
-        return self._reserve.give_up()
+        return self._reserve.lend()
 
     def _begin_trouble(self, error: Exception) -> None:
         if self._retry_delay == _RETRY_DELAY_MIN:
             logger.error("compaction failed and is tried again: %s", error)
         self._is_in_trouble = True
+        self._reserve.take_back()
         self._retry_delay = min(2 * self._retry_delay, _RETRY_DELAY_MAX)
 
     def _end_trouble(self) -> None:
@@ -190,7 +190,7 @@ class Compactor:
             logger.warning("compaction works again")
         self._is_in_trouble = False
         self._retry_delay = _RETRY_DELAY_MIN
-        self._reserve.fill()
+        self._reserve.take_back()
 
 
 def _pause(took: float) -> float:

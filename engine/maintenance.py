@@ -22,7 +22,7 @@ from .errors import StorageError
 from .file_engine import FileEngine
 from .flush import flush
 from .operations import Seen
-from .reserve import DISK_FULL, Reserve, is_disk_full
+from .reserve import Reserve, is_disk_full
 
 logger = logging.getLogger("durastream.maintenance")
 
@@ -30,7 +30,12 @@ _PERIOD = 0.2  # seconds between looks
 _EVICT_PER_STEP = 2_000  # rows examined under the lock
 _EXPIRE_PER_STEP = 500
 _RETRY_DELAY = 1.0  # seconds after a failed flush
-_REFILL_DELAY = 5.0  # seconds between attempts to have the reserve again
+
+# What can fail for a while, as the log calls it.
+_FLUSH = "flushing"
+_SPARE = "preparing the log's next file"
+_STALL = "beginning the log's next file"
+_RESERVE = "reserving space"
 
 
 class Maintenance:
@@ -48,14 +53,13 @@ class Maintenance:
         self._swept_upto: tuple[int, int] | None = None  # in the table of deadlines
         self._kept = 0  # bindings and entries after the last eviction
         self._retry_at = 0.0
-        self._refill_at = 0.0
         self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
         self.compactor = Compactor(engine, self._reserve)
         self._troubles: set[str] = set()  # what fails at present, said once
         self._said_failed = False
 
     def start(self) -> None:
-        self._reserve.fill()
+        self._keep_reserve()
         self._thread.start()
         self.compactor.start()
 
@@ -84,35 +88,37 @@ class Maintenance:
             self.sweep()
         self._evict()
         self._prepare_spare()
-        self._refill_reserve(now)
+        self._keep_reserve()
 
     def _note_stall(self) -> None:
         stall = self._engine.log.stall
-        if not stall:
-            self._end_trouble("beginning the log's next file")
-            return
-        self._begin_trouble("beginning the log's next file", OSError(stall, os.strerror(stall)))
-        if stall in DISK_FULL:
-            self._engine.set_disk_full(True)
+        if stall:
+            self._begin_trouble(_STALL, OSError(stall, os.strerror(stall)))
+        else:
+            self._end_trouble(_STALL)
 
-    def _refill_reserve(self, now: float) -> None:
-        if not self._troubles and now >= self._refill_at:
-            self._refill_at = now + _REFILL_DELAY
+    def _keep_reserve(self) -> None:
+        """Without it the next flush may not fit: nothing may grow until it is there again."""
+        if _FLUSH in self._troubles:
+            return
+        try:
             self._reserve.fill()
+        except OSError as error:
+            self._begin_trouble(_RESERVE, error)
+        else:
+            self._end_trouble(_RESERVE)
 
     def _prepare_spare(self) -> None:
         """Have the log's next file ready: a log that cannot roll stalls."""
-        if self._engine.disk_is_full and "flushing" in self._troubles:
+        if self._engine.disk_is_full and _FLUSH in self._troubles:
             return  # what space there is is the flush's, which also frees files of the log
         try:
             while not self._stop.is_set() and self._engine.log.prepare_spare_step():
                 pass
         except OSError as error:
-            self._begin_trouble("preparing the log's next file", error)
-            if is_disk_full(error):
-                self._engine.set_disk_full(True)
+            self._begin_trouble(_SPARE, error)
         else:
-            self._end_trouble("preparing the log's next file")
+            self._end_trouble(_SPARE)
 
     def _has_failed(self) -> bool:
         """After a failed sync nothing may be written any more (I7)."""
@@ -143,11 +149,10 @@ class Maintenance:
             self._flush_with_reserve(clean)
         except (OSError, lmdb.Error, StorageError) as error:
             self._retry_at = time.monotonic() + _RETRY_DELAY
-            self._begin_trouble("flushing", error)
-            if is_disk_full(error):
-                self._engine.set_disk_full(True)
+            self._begin_trouble(_FLUSH, error)
             return False
-        self._end_trouble("flushing")
+        self._end_trouble(_FLUSH)
+        self._keep_reserve()
         return True
 
     def _flush_with_reserve(self, clean: bool) -> None:
@@ -156,13 +161,14 @@ class Maintenance:
                 self.flush(clean=clean)
                 return
             except (OSError, lmdb.Error) as error:
-                if not is_disk_full(error) or not self._give_way():
+                if not is_disk_full(error) or not self._give_way(error):
                     raise
 
-    def _give_way(self) -> bool:
+    def _give_way(self, error: Exception) -> bool:
         """Free what is only kept for later; False if nothing was left of it."""
         if self._reserve.give_up():
-            logger.warning("the disk is full: gave up %s", self._engine.directory.reserve)
+            logger.warning("gave up %s for a flush", self._engine.directory.reserve)
+            self._begin_trouble(_RESERVE, error)
             return True
         with suppress(OSError):
             return self._engine.log.discard_unfinished_spare()
@@ -172,6 +178,8 @@ class Maintenance:
         if what not in self._troubles:
             logger.error("%s failed and is tried again: %s", what, error)
         self._troubles.add(what)
+        if is_disk_full(error):
+            self._engine.set_disk_full(True)
 
     def _end_trouble(self, what: str) -> None:
         if what in self._troubles:

@@ -8,7 +8,6 @@ before it is (see ``maintenance``).
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
 from contextlib import suppress
@@ -17,8 +16,6 @@ from pathlib import Path
 import lmdb
 
 from .._native.disk import Disk
-
-logger = logging.getLogger("durastream.reserve")
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -38,33 +35,49 @@ class Reserve:
         self._path = path
         self._size = size
         self._is_whole = False
-        self._lock = threading.RLock()
+        self._is_lent = False
+        self._lock = threading.Lock()
 
-    def fill(self) -> bool:
-        """Have the space, or try again another time; whether it is there."""
+    def fill(self) -> None:
+        """Have the space. Raises: OSError, and then what there was of it is free again."""
         with self._lock:
-            return self._fill()
+            if self._is_whole or not self._size:
+                return
+            if self._is_lent:
+                raise OSError(errno.ENOSPC, "lent to a compaction", os.fspath(self._path))
+            self._fill()
 
-    def _fill(self) -> bool:
-        if self._is_whole or not self._size:
-            return self._is_whole
+    def _fill(self) -> None:
         try:
             handle = self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
             try:
                 self._disk.allocate(handle, 0, self._size)
             finally:
                 self._disk.close(handle)
-        except OSError as error:
-            logger.debug("no room for %s now: %s", self._path, error)
-            self.give_up()
-            return False
+        except OSError:
+            self._free()
+            raise
         self._is_whole = True
-        return True
 
     def give_up(self) -> bool:
         """Free the space; False if there was none to free."""
-        with self._lock, suppress(OSError):
-            self._is_whole = False
+        with self._lock:
+            return self._free()
+
+    def lend(self) -> bool:
+        """``give_up``, and let nobody have the space again before it is taken back."""
+        with self._lock:
+            self._is_lent = self._free()
+            return self._is_lent
+
+    def take_back(self) -> None:
+        """End what ``lend`` began."""
+        with self._lock:
+            self._is_lent = False
+
+    def _free(self) -> bool:
+        self._is_whole = False
+        with suppress(OSError):
             if self._disk.exists(self._path):
                 self._disk.unlink(self._path)
                 return True
