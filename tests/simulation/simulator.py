@@ -359,11 +359,14 @@ class Simulation:
 
     def _stage(self, operation: Operation) -> Any:
         try:
-            return operation.stage(self.store)
+            staged = operation.stage(self.store)
         except StorageError:
             raise
         except StreamError as refusal:  # before anything was decided
             return type(refusal).__name__
+        if isinstance(staged._error, StorageError):  # no room for it, but perhaps for the next
+            raise staged._error
+        return staged
 
     def _answer(self, answer: Any) -> Any:
         if isinstance(answer, str):
