@@ -37,7 +37,14 @@ from .committer cimport (
     monitor_signal_durable,
     monitor_signal_work,
 )
-from .record cimport RECORD_FLAG_SIZES, RECORD_HEADER_SIZE, RecordBatch, RecordHeader, padded
+from .record cimport (
+    RECORD_FLAG_SIZES,
+    RECORD_HEADER_SIZE,
+    RecordBatch,
+    RecordHeader,
+    check_sizes,
+    padded,
+)
 from .tail cimport Tail
 from .wal_format cimport FRAME_HEADER_SIZE, WAL_PAGE_SIZE, WAL_STORE_ID_SIZE
 from .wal_writer cimport WAL_PATH_SIZE_MAX, wal_close
@@ -499,19 +506,3 @@ cdef inline void copy_padded(uint8_t *target, const void *source, uint64_t size)
         return
     (<uint64_t *>(target + padded(size) - 8))[0] = 0
     memcpy(target, source, size)
-
-
-cdef int check_sizes(const Py_buffer *sizes, uint64_t data_size) except -1:
-    """ValueError unless these are the sizes of the messages that the data consists of."""
-    cdef const uint32_t *values = <const uint32_t *>sizes.buf
-    cdef uint64_t total = 0
-    cdef Py_ssize_t i
-    if sizes.itemsize != 4 or sizes.format == NULL or sizes.format[0] not in (c"I", c"L"):
-        raise ValueError("message sizes must be unsigned integers of 32 bits, as array('I')")
-    for i in range(sizes.len // 4):
-        if values[i] == 0:
-            raise ValueError(f"message {i} is empty")
-        total += values[i]
-    if total != data_size:
-        raise ValueError(f"messages of {total} bytes in all, but {data_size} bytes of data")
-    return 0

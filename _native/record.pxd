@@ -4,6 +4,7 @@
 # zeroes to a multiple of 8: the message sizes (u32 each, only if RECORD_FLAG_SIZES), the
 # metadata, the data.
 cimport cython
+from cpython.buffer cimport Py_buffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
@@ -61,3 +62,6 @@ cdef class RecordBatch:
     cdef list owners                # the objects whose memory ``refs`` point into
 
     cdef int push(self, const uint8_t *record) except -1
+
+
+cdef int check_sizes(const Py_buffer *sizes, uint64_t data_size) except -1

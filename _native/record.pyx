@@ -49,3 +49,20 @@ cdef class RecordBatch:
             batch.owners.append(record)
             batch.push(&view[0])
         return batch
+
+
+
+cdef int check_sizes(const Py_buffer *sizes, uint64_t data_size) except -1:
+    """ValueError unless these are the sizes of the messages that the data consists of."""
+    cdef const uint32_t *values = <const uint32_t *>sizes.buf
+    cdef uint64_t total = 0
+    cdef Py_ssize_t i
+    if sizes.itemsize != 4 or sizes.format == NULL or sizes.format[0] not in (c"I", c"L"):
+        raise ValueError("message sizes must be unsigned integers of 32 bits, as array('I')")
+    for i in range(sizes.len // 4):
+        if values[i] == 0:
+            raise ValueError(f"message {i} is empty")
+        total += values[i]
+    if total != data_size:
+        raise ValueError(f"messages of {total} bytes in all, but {data_size} bytes of data")
+    return 0
