@@ -10,7 +10,7 @@ from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 import os
 
@@ -43,6 +43,7 @@ from .record cimport (
     RecordBatch,
     RecordHeader,
     check_sizes,
+    copy_padded,
     padded,
 )
 from .tail cimport Tail
@@ -240,10 +241,7 @@ cdef class Log:
 
     @property
     def stall(self):
-        monitor_enter(&self.committer.monitor)
-        cdef int stall = self.committer.stall
-        monitor_leave(&self.committer.monitor)
-        return stall
+        return self.committer.stall     # one word, which any moment's value is right for
 
     cdef int check_room(self, uint64_t size) except -1:
         if size > self.record_size_max:
@@ -447,10 +445,10 @@ cdef class Log:
             return False
         path = f"{self.directory}/spare.wal"
         try:
-            if not self.disk.exists(path):
-                return False
-            self.disk.unlink(path)
-            return True
+            found = self.disk.exists(path)
+            if found:
+                self.disk.unlink(path)
+            return found
         finally:
             committer_set_spare(&self.committer, SPARE_NONE)
 
@@ -498,11 +496,3 @@ cdef class Log:
         self.slabs = []
         self.current = None
         wal_close(&self.committer.writer)
-
-
-cdef inline void copy_padded(uint8_t *target, const void *source, uint64_t size) noexcept:
-    """Copy, and fill up to a multiple of 8 with zeroes."""
-    if size == 0:
-        return
-    (<uint64_t *>(target + padded(size) - 8))[0] = 0
-    memcpy(target, source, size)

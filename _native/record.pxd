@@ -6,6 +6,7 @@
 cimport cython
 from cpython.buffer cimport Py_buffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef enum:
     RECORD_HEADER_SIZE = 64         # bytes
@@ -37,6 +38,14 @@ cdef struct RecordRef:
 
 cdef inline uint64_t padded(uint64_t size) noexcept nogil:
     return (size + 7) & ~<uint64_t>7
+
+
+cdef inline void copy_padded(uint8_t *target, const void *source, uint64_t size) noexcept:
+    """Copy, and fill up to a multiple of 8 with zeroes."""
+    if size == 0:
+        return
+    (<uint64_t *>(target + padded(size) - 8))[0] = 0
+    memcpy(target, source, size)
 
 
 cdef inline RecordRef record_ref(const uint8_t *record) noexcept nogil:

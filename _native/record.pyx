@@ -51,7 +51,6 @@ cdef class RecordBatch:
         return batch
 
 
-
 cdef int check_sizes(const Py_buffer *sizes, uint64_t data_size) except -1:
     """ValueError unless these are the sizes of the messages that the data consists of."""
     cdef const uint32_t *values = <const uint32_t *>sizes.buf
