@@ -8,7 +8,6 @@ microseconds only: nobody may touch a disk, or a page that could be on one, whil
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from ..protocol.offset import format_offset
 from ..protocol.read import is_end, is_up_to_date, resolve_offset
 from ..protocol.results import ReadResult
 from ..protocol.state import StreamState
-from . import forked_child
+from . import forked_child, trouble
 from .arguments import chunk_size
 from .catalog import Cold, Entry, RowMissing
 from .errors import (
@@ -46,7 +45,6 @@ from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
-from .reserve import DISK_FULL
 from .waiting import Waiter
 
 Result = TypeVar("Result")
@@ -408,31 +406,15 @@ class FileEngine:
             self.operations.growth_refusal = self._full() if full else None
 
     def _full(self) -> StorageError:
-        stall = self.log.stall
-        if self.disk_is_full or stall in DISK_FULL:
-            return StoreFull(f"{self.path}: the disk is full; free some space, writes then go on")
-        if stall:
-            return StoreBusy(
-                f"{self.path}: no next file of the log: {os.strerror(stall)}; try again later"
-            )
-        return StoreBusy(
-            f"{self.path}: more than {self.options.backlog_size_max} bytes wait for the disk; "
-            "try again later"
-        )
+        return trouble.no_room(self.path, self.log, self.options, disk_is_full=self.disk_is_full)
 
     def stalled(self) -> StoreStalled:
         """What to tell whose write was taken, and has waited for space for too long."""
-        return StoreStalled(
-            f"{self.path}: no next file of the log: {os.strerror(self.log.stall)}; the write waits "
-            "unacknowledged, and may yet come about: look before you send it again"
-        )
+        return trouble.stalled(self.path, self.log)
 
     def failed(self) -> StoreFailed:
         """What to tell everybody after the log failed (I7)."""
-        code, what = self.log.failure or (0, "the log")
-        return StoreFailed(
-            f"{what}: {os.strerror(code)}; nothing is acknowledged until the store is opened again"
-        )
+        return trouble.failed(self.log)
 
     # -- closing -----------------------------------------------------------------------------
 
