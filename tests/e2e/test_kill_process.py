@@ -20,6 +20,9 @@ from support.server_process import ServerProcess
 
 TEXT = {"Content-Type": "text/plain"}
 STREAMS = ["crash/a", "crash/b", "crash/c"]
+# Some ten starts of a server, which take seconds each beside other work.
+SLOW_MACHINE = pytest.mark.timeout(400)
+
 # What a run must have done, to show anything.
 LOAD = (
     "acknowledged writes",
@@ -55,6 +58,7 @@ def create_all(client: HttpClient) -> None:
         assert client.request("PUT", stream, headers=TEXT).status == 201
 
 
+@SLOW_MACHINE
 def test_every_acknowledged_append_is_there_once_after_sigkill(tmp_path):
     """The short form of benchmarks/kill.py: everything is compared, see its ledger."""
     plan = Plan(kills=6, uptime_max=0.4, verify_every=3, rotate_every=2)
@@ -67,6 +71,7 @@ def test_every_acknowledged_append_is_there_once_after_sigkill(tmp_path):
     assert counts["requests repeated"] >= plan.kills
 
 
+@SLOW_MACHINE
 def test_a_run_finds_what_is_lost(tmp_path):
     """Against a server that keeps everything in memory, every kill loses everything."""
     result = KillRun(FORGETFUL, tmp_path, Plan(kills=2)).run()
@@ -75,6 +80,7 @@ def test_a_run_finds_what_is_lost(tmp_path):
     assert not result.is_clean
 
 
+@SLOW_MACHINE
 def test_a_run_finds_what_an_older_copy_brings_back(tmp_path):
     """An older copy, whole in itself: what was forgotten is found by every kind of client."""
     older = OlderCopy(taken_at=2, restored_at=4)
