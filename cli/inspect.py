@@ -147,6 +147,7 @@ def _state(state: dict[str, Any]) -> Iterator[str]:
     yield _row(
         "Bytes", f"{state['tail'] - state['base']:,}, up to offset {state['tail']:,}{closed}"
     )
+    yield from _retention(state)
     if state["source_id"] is not None:
         text = f"{state['forked_from']} (stream {state['source_id']}) at offset {state['base']:,}"
         yield _row("Fork of", text)
@@ -161,6 +162,18 @@ def _state(state: dict[str, Any]) -> Iterator[str]:
     yield _row("Times", times)
     if state["last_seq"] is not None:
         yield _row("Stream-Seq", state["last_seq"])
+
+
+def _retention(state: dict[str, Any]) -> Iterator[str]:
+    retention = state["retention"]
+    kept = []
+    if retention is not None and retention["seconds"] is not None:
+        kept.append(f"the last {retention['seconds']:,} s")
+    if retention is not None and retention["bytes"] is not None:
+        kept.append(f"the newest {size_text(retention['bytes'])}")
+    if state["earliest"] or kept:
+        begins = f"begins at offset {state['earliest']:,}"
+        yield _row("Keeps", ", ".join([*kept, begins]))
 
 
 def _producers(producers: list[dict[str, Any]]) -> Iterator[str]:

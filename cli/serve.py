@@ -33,6 +33,8 @@ class ServeSettings:
     data_dir: Path | None  # None: in memory
     long_poll_timeout: float
     sse_max_age: float
+    retention_seconds: int | None
+    retention_bytes: int | None
     public_url: str | None
     root_path: str
     allow_unauthenticated: bool
@@ -85,6 +87,14 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--sse-max-age", type=_SECONDS, default=60.0, show_default=True, metavar="SECONDS",
     help="When an event stream ends and its client reconnects.",
+)  # fmt: skip
+@click.option(
+    "--retention-seconds", type=click.IntRange(1), metavar="SECONDS",
+    help="Drop older data of streams whose creator does not say what to keep.",
+)  # fmt: skip
+@click.option(
+    "--retention-bytes", type=click.IntRange(1), metavar="BYTES",
+    help="The same, but keep at least so much of the newest data.",
 )  # fmt: skip
 @click.option("--public-url", metavar="URL", help="What clients see: the base of Location.")
 @click.option("--root-path", default="", help="Prefix that a proxy in front strips from paths.")

@@ -10,13 +10,13 @@ import logging
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import __version__
 from ..engine.errors import Damaged, DirectoryInUse, StorageError
+from ..engine.options import Limits
 from ..engine.store import Store
 from ..server.app import create_app
 from ..server.lifecycle import new_event_loop
@@ -51,7 +51,7 @@ def run(settings: ServeSettings) -> int:
     listeners: list[socket.socket] = []
     try:
         listeners = _listen(settings)
-        store = _open(settings.data_dir)
+        store = _open(settings)
     except NotLoopback as error:
         return _fail(f"{error}, and this server asks nobody who they are. If something in front "
                      "of it does, add --allow-unauthenticated", USAGE, listeners)  # fmt: skip
@@ -111,14 +111,17 @@ def _listen(settings: ServeSettings) -> list[socket.socket]:
     )
 
 
-def _open(data_dir: Path | None) -> Store:
-    if data_dir is None:
+def _open(settings: ServeSettings) -> Store:
+    limits = Limits(
+        retention_seconds=settings.retention_seconds, retention_bytes=settings.retention_bytes
+    )
+    if settings.data_dir is None:
         from ..engine.memory_store import StreamStore
 
-        return StreamStore()
+        return StreamStore(limits=limits)
     from ..engine.file_store import FileBackedStreamStore
 
-    return FileBackedStreamStore(path=data_dir)
+    return FileBackedStreamStore(path=settings.data_dir, limits=limits)
 
 
 def _options(settings: ServeSettings) -> ServeOptions:

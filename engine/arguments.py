@@ -13,6 +13,8 @@ from ..protocol.headers import NUMBER_MAX, media_type, parse_expires_at
 from ..protocol.offset import parse_position
 from ..protocol.producer import ProducerRequest
 from ..protocol.results import Bytes
+from ..protocol.retention import combined
+from ..protocol.state import Retention
 from .options import READ_SIZE_MAX, Limits
 
 
@@ -28,6 +30,8 @@ def create_request(
     forked_from: str | None,
     fork_offset: str | None,
     fork_sub_offset: int | None,
+    retention_seconds: int | None,
+    retention_bytes: int | None,
 ) -> CreateRequest:
     """Steps 1 to 7 of section 4.1.
 
@@ -58,7 +62,20 @@ def create_request(
         forked_from=forked_from,
         fork_offset=position,
         fork_sub_offset=fork_sub_offset or 0,
+        retention=_retention(limits, retention_seconds, retention_bytes),
     )
+
+
+def _retention(limits: Limits, seconds: int | None, size: int | None) -> Retention | None:
+    default = None
+    if limits.retention_seconds is not None or limits.retention_bytes is not None:
+        default = Retention(limits.retention_seconds, limits.retention_bytes)
+    for name, number in (("Stream-Retention-Seconds", seconds), ("Stream-Retention-Bytes", size)):
+        if number is not None:
+            _check_number(name, number)
+            if number == 0:
+                raise InvalidRequest(f"{name}: 0 would keep nothing; give at least 1")
+    return combined(seconds, size, default)
 
 
 def append_request(

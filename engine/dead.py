@@ -38,6 +38,19 @@ def with_dead(
     return list(_changed(segments, listed, (ids, starts, ends)))
 
 
+def dead_on_arrival(segment: Segment, dirty: Iterable[Dirty]) -> int:
+    """Bytes of a flush's own segment that retention gave up before they were flushed."""
+    found = [
+        (row.stream_id, 0, row.state.earliest)
+        for row in dirty
+        if row.trimmed_from is not None and row.state is not None and not row.state.ref_count
+    ]
+    if not found:
+        return 0
+    ids, starts, ends = (array("Q", values) for values in zip(*found, strict=True))
+    return min(segment.size, segment.held_size(ids, starts, ends))
+
+
 def _changed(
     segments: Sequence[Segment],
     listed: dict[int, SegmentEntry],

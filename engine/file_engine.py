@@ -256,14 +256,14 @@ class FileEngine:
         entry, state = self.operations.readable(seen, path)
         if incarnation not in (None, state.stream_id):
             raise StreamNotFound(path)
-        return entry, self._view_of(entry, state)
+        return entry, self.view_of(entry, state)
 
     def reserved_view(self, path: str) -> View:
         """The same of the reserved state. Raises: StreamNotFound."""
 
         def step(seen: Seen) -> View:
             entry, state = self.operations.live(seen, path)
-            return self._view_of(entry, state)
+            return self.view_of(entry, state)
 
         while True:
             try:
@@ -271,7 +271,8 @@ class FileEngine:
             except Cold as cold:
                 cold.load()
 
-    def _view_of(self, entry: Entry, state: StreamState) -> View:
+    def view_of(self, entry: Entry, state: StreamState) -> View:
+        """Where the bytes of a state are; part of a step. Raises: Cold."""
         spans = [Span(entry.stream_id, state.base, state.tail, entry.tail)]
         below, source_id, quarantine = state.base, state.source_id, entry.quarantine
         while below > 0 and source_id is not None:
@@ -360,11 +361,10 @@ class FileEngine:
     def replace_segments(self, old: Sequence[Segment], new: Segment, entry: SegmentEntry) -> None:
         """Have readers find a segment in place of others. Locked for commits."""
         with self.lock:
-            for segment in old:
-                del self.listed[segment.number]
+            numbers = {segment.number for segment in old}
+            self.listed = {n: e for n, e in self.listed.items() if n not in numbers}
             self.listed[entry.number] = entry
-            kept = [new, *(segment for segment in self.segments if segment not in old)]
-            self.segments = tuple(sorted(kept, key=lambda x: x.upto_lsn, reverse=True))
+            self.segments = tuple(sorted({new, *self.segments} - {*old}, key=lambda x: -x.upto_lsn))
 
     # -- parked readers ----------------------------------------------------------------------
 

@@ -123,6 +123,8 @@ class FileBackedStreamStore(StoreBase):
         forked_from: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int | None = None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Stream:
         return self._engine.run(
             self.create_step(
@@ -135,6 +137,8 @@ class FileBackedStreamStore(StoreBase):
                 forked_from=forked_from,
                 fork_offset=fork_offset,
                 fork_sub_offset=fork_sub_offset,
+                retention_seconds=retention_seconds,
+                retention_bytes=retention_bytes,
             )
         )
 
@@ -331,6 +335,8 @@ class FileBackedStreamStore(StoreBase):
         forked_from: str | None,
         fork_offset: str | None,
         fork_sub_offset: int | None,
+        retention_seconds: int | None,
+        retention_bytes: int | None,
     ) -> Callable[[Seen], Stream]:
         request = create_request(
             self.limits,
@@ -343,6 +349,8 @@ class FileBackedStreamStore(StoreBase):
             forked_from=forked_from,
             fork_offset=fork_offset,
             fork_sub_offset=fork_sub_offset,
+            retention_seconds=retention_seconds,
+            retention_bytes=retention_bytes,
         )
         body = Body(initial_data, self.limits.json_depth_max, is_create=True)
         boundaries = AskedBoundaries(self._engine, forked_from or path)

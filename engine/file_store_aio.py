@@ -190,6 +190,8 @@ class AsyncFileStore(AsyncStoreBase):
         forked_from: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int | None = None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Stream:
         return await self._run(
             self._store.create_step(
@@ -202,6 +204,8 @@ class AsyncFileStore(AsyncStoreBase):
                 forked_from=forked_from,
                 fork_offset=fork_offset,
                 fork_sub_offset=fork_sub_offset,
+                retention_seconds=retention_seconds,
+                retention_bytes=retention_bytes,
             )
         )
 

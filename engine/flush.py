@@ -18,7 +18,7 @@ from typing import NamedTuple
 from .._native.flush import Flush
 from .._native.segment import Segment
 from .._native.wal_types import Checkpoint as LogPosition
-from .dead import with_dead
+from .dead import dead_on_arrival, with_dead
 from .file_engine import FileEngine
 from .metadata import Checkpoint, SegmentEdit, SegmentEntry, StreamChange
 from .projection import Dirty
@@ -81,7 +81,8 @@ def _write(
         number = before.next_segment
         cuts = _holes(engine, dirty)
         segment = _write_segment(engine, position, changes, cuts, number)
-        entry = SegmentEntry(number, 0, before.lsn, position.lsn, segment.size)
+        dead = dead_on_arrival(segment, dirty.values())
+        entry = SegmentEntry(number, 0, before.lsn, position.lsn, segment.size, dead)
     checkpoint = Checkpoint(
         position.lsn,
         position.file_sequence,

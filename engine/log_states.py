@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from .._native.wal_types import ScannedRecord
+from ..protocol.retention import noted_append, trimmed
 from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .records import (
     AppendMeta,
@@ -23,6 +24,7 @@ from .records import (
     QuarantineMeta,
     Row,
     TouchMeta,
+    TrimMeta,
     decode_meta,
 )
 
@@ -87,6 +89,8 @@ class LogStates:
             stream.state = replace(stream.state, last_accessed_at=accessed_at)
         elif isinstance(meta, QuarantineMeta):
             stream.quarantine = meta
+        elif isinstance(meta, TrimMeta):
+            stream.state = trimmed(stream.state, meta.earliest)
         else:
             self._delete(stream, stream.state, meta)
 
@@ -133,7 +137,7 @@ class LogStates:
             )
             if meta.close:
                 by = ClosedBy(meta.producer_id, meta.producer_epoch, meta.producer_seq)
-        stream.state = replace(
+        after = replace(
             before,
             tail=record.base + record.data_size,
             closed=before.closed or meta.close,
@@ -141,6 +145,9 @@ class LogStates:
             last_seq=before.last_seq if meta.seq is None else meta.seq,
             last_accessed_at=max(before.last_accessed_at, meta.accessed_at),
         )
+        if record.data_size:
+            after = noted_append(after, record.base, meta.accessed_at)
+        stream.state = after
 
     def _delete(self, stream: LoggedStream, before: StreamState, meta: DeleteMeta) -> None:
         if meta.soft:

@@ -18,11 +18,12 @@ import lmdb
 from ..protocol.errors import StreamError
 from .catalog import Cold
 from .compactor import Compactor
-from .errors import StorageError
+from .errors import StorageError, StoreStalled
 from .file_engine import FileEngine
 from .flush import flush
 from .operations import Seen
 from .reserve import Reserve, is_disk_full
+from .trimming import Trimming
 
 logger = logging.getLogger("durastream.maintenance")
 
@@ -55,6 +56,7 @@ class Maintenance:
         self._retry_at = 0.0
         self._reserve = Reserve(engine.disk, engine.directory.reserve, engine.options.reserve_size)
         self.compactor = Compactor(engine, self._reserve)
+        self._trimming = Trimming(engine)
         self._troubles: set[str] = set()  # what fails at present, said once
         self._said_failed = False
 
@@ -200,15 +202,26 @@ class Maintenance:
     # -- expiry ------------------------------------------------------------------------------
 
     def sweep(self) -> int:
-        """Log the end of some hundred streams whose time is over; how many (section 13)."""
-        engine, ended = self._engine, 0
+        """Log the end of some hundred streams whose time is over; how many (section 13).
+
+        And move on the beginning of others, as their retention says.
+        """
+        engine, ended, trimmed = self._engine, 0, 0
         if engine.read_only:
             return 0
-        due = {*self._due_in_rows(), *self._due_in_memory()}
-        for stream_id in sorted(due):
-            ended += self._expire(stream_id)
-        if ended:
-            engine.wait_durable(engine.log.staged_lsn)  # and wake whoever waits at them
+        in_memory = self._due_in_memory()
+        in_rows = [each for each in self._due_in_rows() if not self._trimming.is_stuck(each)]
+        for stream_id in sorted({*in_rows, *in_memory}):
+            if self._expire(stream_id):
+                ended += 1
+            else:
+                trimmed += self._trimming.trim(stream_id)
+        with engine.lock:
+            for stream_id in in_memory:
+                engine.operations.watch(stream_id)
+        if ended or trimmed:
+            with suppress(StoreStalled):  # which was said, and may be over after the next flush
+                engine.wait_durable(engine.log.staged_lsn)  # and wake whoever waits at them
         return ended
 
     def _due_in_rows(self) -> list[int]:
@@ -226,7 +239,8 @@ class Maintenance:
             due: list[int] = []
             while deadlines and deadlines[0][0] <= now and len(due) < _EXPIRE_PER_STEP:
                 due.append(heapq.heappop(deadlines)[1])
-        return due
+            overlong, engine.operations.overlong = engine.operations.overlong, set()
+        return [*due, *overlong]
 
     def _expire(self, stream_id: int) -> bool:
         def step(seen: Seen) -> bool:

@@ -48,6 +48,8 @@ class AsyncStreamStore(AsyncStoreBase):
         forked_from: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int | None = None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Stream:
         def step() -> Stream:
             return self._store.create(
@@ -60,6 +62,8 @@ class AsyncStreamStore(AsyncStoreBase):
                 forked_from=forked_from,
                 fork_offset=fork_offset,
                 fork_sub_offset=fork_sub_offset,
+                retention_seconds=retention_seconds,
+                retention_bytes=retention_bytes,
             )
 
         return step() if len(initial_data) < WORKER_SIZE else await asyncio.to_thread(step)

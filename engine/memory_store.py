@@ -107,6 +107,8 @@ class StreamStore(StoreBase):
         forked_from: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int | None = None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Stream:
         request = create_request(
             self.limits,
@@ -119,6 +121,8 @@ class StreamStore(StoreBase):
             forked_from=forked_from,
             fork_offset=fork_offset,
             fork_sub_offset=fork_sub_offset,
+            retention_seconds=retention_seconds,
+            retention_bytes=retention_bytes,
         )
         return self._with_payload(
             initial_data,

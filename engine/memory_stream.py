@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ..protocol.headers import is_json
 from ..protocol.payload import Payload
 from ..protocol.results import Bytes
+from ..protocol.retention import trimmed
 from ..protocol.state import ProducerState, StreamState
 from .options import READ_SIZE_MAX
 from .waiting import Waiter
@@ -45,6 +46,11 @@ class Appends:
         message_ends = array("Q", accumulate(sizes, initial=start))[1:]
         self._batches.append(Batch(start, start + len(data), data, message_ends))
         self._ends.append(start + len(data))
+
+    def drop_below(self, position: int) -> None:
+        """Forget the appends that end at or before ``position``."""
+        count = bisect_right(self._ends, position)
+        del self._batches[:count], self._ends[:count]
 
     def at(self, position: int) -> Batch:
         """The append that holds the byte at ``position``."""
@@ -88,6 +94,17 @@ class MemoryStream:
         """Take over the data of an append that was accepted."""
         if payload.size:
             self._appends.add(start, payload)
+
+    def append_start(self, position: int) -> int:
+        """Where the append begins that holds the byte at ``position``."""
+        span = self._span(position)
+        return max(span.start, span.appends.at(position).start)
+
+    def trim(self, earliest: int) -> None:
+        """Give up everything before ``earliest``; forks keep what they inherited."""
+        self.state = trimmed(self.state, earliest)
+        if not self.state.ref_count:
+            self._appends.drop_below(earliest)
 
     def fire(self) -> None:
         """Wake every reader parked here."""

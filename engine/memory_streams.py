@@ -17,13 +17,14 @@ from ..protocol.create import CreateRequest, decide_create
 from ..protocol.decision import Accepted, Result
 from ..protocol.delete import decide_delete
 from ..protocol.describe import describe
-from ..protocol.errors import InvalidRequest, StreamGone, StreamNotFound
-from ..protocol.expiry import deadline_ms, is_expired, touch
+from ..protocol.errors import InvalidRequest, OffsetGone, StreamGone, StreamNotFound
+from ..protocol.expiry import is_expired, touch
 from ..protocol.offset import format_offset
 from ..protocol.payload import EMPTY, Payload
 from ..protocol.producer import ProducerRequest
 from ..protocol.read import is_end, is_up_to_date, resolve_offset
 from ..protocol.results import AppendResult, CloseResult, ReadResult, Stream, WaitResult
+from ..protocol.retention import next_event_ms, too_many_below, too_old_below, trim_due_ms
 from ..protocol.state import ProducerState, StreamState
 from .errors import StoreClosed
 from .memory_stream import MemoryStream
@@ -50,6 +51,7 @@ class MemoryStreams:
         self._by_id: dict[int, MemoryStream] = {}
         # (time in ms, stream id), for each stream that can expire, at or before its deadline
         self._deadlines: list[tuple[int, int]] = []
+        self._overlong: set[int] = set()  # those that hold more bytes than are kept
         # Random, so that no entity tag of an earlier process matches (section 12).
         self._next_id = secrets.randbits(48)
 
@@ -138,7 +140,9 @@ class MemoryStreams:
                 self.touch(stream)
             return decision
         stream.add(stream.state.tail, payload)
-        stream.state = decision.state
+        before, stream.state = stream.state, decision.state
+        if stream.state.retention is not None:
+            self._watch_growth(before, stream.state)
         if request is not None and decision.producer is not None:
             stream.producers[request.producer_id] = decision.producer
         stream.fire()
@@ -162,7 +166,8 @@ class MemoryStreams:
         Looking and parking are one step, so no wake-up is missed. A parked reader keeps a
         TTL from running out.
 
-        Raises: StreamNotFound, StreamGone, if the stream ended meanwhile; StoreClosed.
+        Raises: StreamNotFound, StreamGone, if the stream ended meanwhile; OffsetGone;
+        StoreClosed.
         """
         stream = pending.stream
         if waiter.cancelled:
@@ -173,6 +178,8 @@ class MemoryStreams:
             raise StreamNotFound(stream.state.path)
         if stream.state.soft_deleted:
             raise StreamGone(stream.state.path)
+        if pending.position < stream.state.earliest:
+            raise OffsetGone(stream.state.path, format_offset(stream.state.earliest))
         self.touch(stream)
         result = _chunk(pending)
         if result.size or result.closed or timed_out:
@@ -230,8 +237,21 @@ class MemoryStreams:
                 continue
             if stream.waiters:
                 self.touch(stream)
+            self._trim(stream)
             self._watch_deadline(stream.state)
+        overlong, self._overlong = self._overlong, set()
+        for stream_id in overlong & self._by_id.keys():
+            self._trim(self._by_id[stream_id])
         return count
+
+    def _trim(self, stream: MemoryStream) -> None:
+        """Move the beginning on, as far as retention lets it."""
+        state = stream.state
+        earliest, limit = too_old_below(state, self._clock()), too_many_below(state)
+        if limit > earliest:
+            earliest = max(earliest, stream.append_start(limit))
+        if earliest > state.earliest and not state.soft_deleted:
+            stream.trim(earliest)
 
     def _has_expired(self, stream: MemoryStream) -> bool:
         """Whether its time is over and no parked reader keeps it alive."""
@@ -252,10 +272,18 @@ class MemoryStreams:
             del self._by_path[removal.before.path]
         stream.fire()
 
+    def _watch_growth(self, before: StreamState, after: StreamState) -> None:
+        if too_many_below(after) > after.earliest:
+            self._overlong.add(after.stream_id)
+        if trim_due_ms(before) is None:
+            self._watch_deadline(after)
+
     def _watch_deadline(self, state: StreamState) -> None:
-        deadline = deadline_ms(state)
-        if deadline is not None:
-            heapq.heappush(self._deadlines, (deadline, state.stream_id))
+        due = next_event_ms(state)
+        if due is not None:
+            heapq.heappush(self._deadlines, (due, state.stream_id))
+        if too_many_below(state) > state.earliest:
+            self._overlong.add(state.stream_id)
 
 
 def _known(stream: MemoryStream, request: ProducerRequest | None) -> ProducerState | None:

@@ -20,7 +20,7 @@ import lmdb
 import msgspec
 
 from .._native.lmdb_types import Pages
-from ..protocol.expiry import deadline_ms
+from ..protocol.retention import has_events, listed_event_ms
 from ..protocol.state import ProducerState, StreamState
 from .errors import Damaged
 from .metadata_file import check_file, check_size
@@ -388,7 +388,7 @@ class Metadata:
         rows, paths, producers = [], [], []
         for change in changes:
             key, state = id_key(change.stream_id), change.state
-            if state is None or deadline_ms(state) is not None:
+            if state is None or has_events(state):
                 self._move_deadline(txn, key, self._row_before(txn, change), state, tally)
             if state is None:
                 self._remove_stream(txn, change, tally)
@@ -461,7 +461,5 @@ class Metadata:
 
 
 def _deadline(state: StreamState | None) -> bytes | None:
-    if state is None or state.soft_deleted:
-        return None
-    deadline = deadline_ms(state)
+    deadline = None if state is None else listed_event_ms(state)
     return None if deadline is None else id_key(max(0, deadline))

@@ -24,11 +24,18 @@ from ..protocol.decision import Accepted
 from ..protocol.delete import Removal, decide_delete
 from ..protocol.describe import describe
 from ..protocol.errors import StreamGone, StreamNotFound
-from ..protocol.expiry import deadline_ms, is_expired
+from ..protocol.expiry import is_expired
 from ..protocol.fork import Boundaries
 from ..protocol.payload import Payload
 from ..protocol.producer import ProducerRequest
 from ..protocol.results import AppendResult, CloseResult, Stream
+from ..protocol.retention import (
+    is_trim_due,
+    next_event_ms,
+    too_many_below,
+    trim_due_ms,
+    trimmed,
+)
 from ..protocol.state import ProducerState, StreamState
 from .body import Body
 from .catalog import Binding, Catalog, Change, Entry, has_unlogged_access
@@ -44,6 +51,7 @@ from .records import (
     Meta,
     QuarantineMeta,
     TouchMeta,
+    TrimMeta,
     encode,
 )
 
@@ -91,6 +99,7 @@ class Operations:
         self._now = now
         self.next_stream_id = 1
         self.deadlines: list[tuple[int, int]] = []  # heap of (deadline ms, stream id) to look at
+        self.overlong: set[int] = set()  # streams that hold more bytes than are kept
         self.write_refusal: StorageError | None = None  # why nothing can be logged at present
         self.growth_refusal: StorageError | None = None  # the same of what needs more space
 
@@ -222,9 +231,26 @@ class Operations:
 
     def _watch_deadline(self, state: StreamState) -> None:
         """Have the sweeper look at a stream when its present deadline is over."""
-        deadline = deadline_ms(state)
-        if deadline is not None and not state.soft_deleted:
-            heapq.heappush(self.deadlines, (deadline, state.stream_id))
+        due = next_event_ms(state)
+        if due is not None:
+            heapq.heappush(self.deadlines, (due, state.stream_id))
+        if too_many_below(state) > state.earliest:
+            self.overlong.add(state.stream_id)
+
+    def watch(self, stream_id: int) -> None:
+        """The same, if the stream is still there, and in memory."""
+        entry = self._catalog.entries.get(stream_id)
+        if entry is not None and entry.reserved is not None:
+            self._watch_deadline(entry.reserved)
+
+    def watch_growth(self, before: StreamState, after: StreamState) -> None:
+        """Have the sweeper look at what an append may have made too long, or gives an age."""
+        if after.retention is None:
+            return
+        if too_many_below(after) > after.earliest:
+            self.overlong.add(after.stream_id)
+        if trim_due_ms(before) is None:
+            self._watch_deadline(after)
 
     # -- append and close ----------------------------------------------------------------------
 
@@ -292,6 +318,7 @@ class Operations:
         )
         lsn = self._stage(seen, Kind.APPEND, before, before.tail, meta, payload, entry)
         change = self._change(lsn, entry, after)
+        self.watch_growth(before, after)
         entry.logged_at = after.last_accessed_at
         if producer is not None and producer_after is not None:
             entry.producers[producer.producer_id] = producer_after
@@ -351,7 +378,6 @@ class Operations:
         if entry.reserved is None:
             return False
         if not self._expires(entry):
-            self._watch_deadline(entry.reserved)
             return False
         self._remove(seen, self._catalog.binding(entry.reserved.path), entry, expired=True)
         return True
@@ -382,6 +408,23 @@ class Operations:
         state = self._catalog.entry(stream_id).reserved
         assert state is not None, "a source outlives its forks"
         return state
+
+    # -- its beginning -------------------------------------------------------------------------
+
+    def to_trim(self, stream_id: int) -> tuple[Entry, StreamState] | None:
+        """A stream whose beginning retention lets move now. Raises: Cold."""
+        entry = self._catalog.entry(stream_id)
+        state = entry.reserved
+        return (entry, state) if state is not None and is_trim_due(state, self._now()) else None
+
+    def trim(self, seen: Seen, entry: Entry, earliest: int) -> bool:
+        """Log that everything before ``earliest``, where an append ends, is given up."""
+        state = entry.reserved
+        if state is None or state.soft_deleted or earliest <= state.earliest:
+            return False
+        lsn = self._stage(seen, Kind.TRIM, state, state.tail, TrimMeta(earliest), None)
+        self._change(lsn, entry, trimmed(state, earliest))
+        return True
 
     # -- damage ------------------------------------------------------------------------------
 

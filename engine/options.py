@@ -20,6 +20,10 @@ class Limits:
     seq_size_max: int = 1 * KIB
     fork_depth_max: int = 64  # a read walks the chain of forks
     json_depth_max: int = 128  # nesting that every client's parser takes
+    # What is kept of streams whose creator does not say; None: everything. Read when a stream is
+    # created: those that are there keep what they were created with.
+    retention_seconds: int | None = None
+    retention_bytes: int | None = None
 
 
 # One chunk of an answer is at most this, or one message. Part of the format of offsets: in an

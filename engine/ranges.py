@@ -170,6 +170,17 @@ class RangeReader:
             return region.end  # a fork's base cuts this append
         return None if end < 0 or end > region.end else end
 
+    def append_start(self, position: int) -> int:
+        """Where the append begins that holds the byte at ``position``, which is below the tail.
+
+        Raises: StreamQuarantined, NeedsDisk, TailMoved, SegmentDamaged.
+        """
+        quarantine = self._view.quarantine
+        if quarantine is not None and position >= quarantine.position:
+            raise quarantined(self._view.state, quarantine)
+        region = self._region(position)
+        return max(region.start, region.reader.append_start(position))
+
     # -- bytes -------------------------------------------------------------------------------
 
     def read(self, start: int, size_max: int, *, whole_messages: bool) -> Chunk:

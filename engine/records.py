@@ -23,6 +23,7 @@ class Kind(IntEnum):
     DELETE = 3  # DeleteMeta
     TOUCH = 4  # TouchMeta
     QUARANTINE = 5  # QuarantineMeta
+    TRIM = 6  # TrimMeta
 
 
 class CreateMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -58,6 +59,12 @@ class TouchMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     accessed_at: int  # Unix ms
 
 
+class TrimMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Retention gave up everything before a position; no access."""
+
+    earliest: int
+
+
 class QuarantineMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Damage found in data already acknowledged (I6)."""
 
@@ -83,7 +90,7 @@ class SegmentRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     producers: dict[str, ProducerState] = {}
 
 
-Meta = CreateMeta | AppendMeta | DeleteMeta | TouchMeta | QuarantineMeta
+Meta = CreateMeta | AppendMeta | DeleteMeta | TouchMeta | QuarantineMeta | TrimMeta
 
 encode = msgspec.msgpack.Encoder().encode
 
@@ -96,6 +103,7 @@ _META: dict[Kind, Callable[[bytes], Meta]] = {
     Kind.DELETE: msgspec.msgpack.Decoder(DeleteMeta).decode,
     Kind.TOUCH: msgspec.msgpack.Decoder(TouchMeta).decode,
     Kind.QUARANTINE: msgspec.msgpack.Decoder(QuarantineMeta).decode,
+    Kind.TRIM: msgspec.msgpack.Decoder(TrimMeta).decode,
 }
 
 

@@ -24,6 +24,7 @@ from .._native.log import Log
 from .._native.segment import Segment, SegmentDamaged
 from .._native.tail import Tail
 from .._native.wal_types import Checkpoint as LogPosition
+from ..protocol.retention import noted_append, trimmed
 from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .catalog import Binding, Catalog, Change, Cold, Entry
 from .directory import DataDirectory, open_directory, open_error
@@ -39,6 +40,7 @@ from .records import (
     QuarantineMeta,
     Row,
     TouchMeta,
+    TrimMeta,
     decode_meta,
 )
 from .reserve import Reserve, is_disk_full
@@ -155,6 +157,7 @@ def _open(
     if result.damage and written is None:
         raise _rows_missing(directory)
     replay.allow_for_accesses()
+    replay.watch()
     if written is None and not result.damage and not replay.record_count:
         # From now on a log that is missing is known to be.
         lsn, file_seq, position = log.durable_point()
@@ -346,6 +349,8 @@ class Replay:
         if isinstance(decoded, TouchMeta):
             self._change(lsn, entry, _accessed(entry.reserved, decoded.accessed_at))
             entry.logged_at = decoded.accessed_at
+        elif isinstance(decoded, TrimMeta):
+            self._change(lsn, entry, trimmed(entry.reserved, decoded.earliest))
         elif isinstance(decoded, QuarantineMeta):
             entry.quarantine = decoded
             self._change(lsn, entry, entry.reserved)
@@ -362,6 +367,11 @@ class Replay:
                 accessed_at = entry.logged_at + touch_interval_ms(state.ttl_seconds)
                 # The next flush or eviction logs it: until then it is an access in memory.
                 entry.reserved = entry.visible = _accessed(state, accessed_at)
+
+    def watch(self) -> None:
+        """Have the sweeper look at the streams that the log names, as their rows are older."""
+        for stream_id in self._projection.dirty:
+            self._operations.watch(stream_id)
 
     def _create(self, lsn: int, state: StreamState) -> Entry:
         binding = self._binding(state.path)
@@ -407,6 +417,8 @@ class Replay:
             last_seq=before.last_seq if meta.seq is None else meta.seq,
             last_accessed_at=max(before.last_accessed_at, meta.accessed_at),
         )
+        if data_size:
+            after = noted_append(after, base, meta.accessed_at)
         self._change(lsn, entry, after, producer)
         entry.logged_at = max(entry.logged_at, meta.accessed_at)
 

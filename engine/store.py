@@ -57,10 +57,14 @@ class Store(Protocol):
         forked_from: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int | None = None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Stream:
         """Create a stream, or return the one there if its configuration is equal (4.1, 14.1).
 
-        ``content_type`` defaults to the source's for a fork, else application/octet-stream.
+        ``content_type`` defaults to the source's for a fork, else application/octet-stream;
+        ``retention_seconds`` and ``_bytes``, which say how much is kept, to the source's for a
+        fork, else to the store's ``Limits``.
 
         Raises: StreamExists, StreamGone (the path is soft-deleted), InvalidRequest and its
         subclasses, ForkSourceNotFound, ForkSourceGone, ContentTypeMismatch, TooLarge.
@@ -213,6 +217,8 @@ class AsyncStore(Protocol):
         forked_from: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int | None = None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Stream: ...
 
     async def get(self, path: str) -> Stream | None: ...

@@ -13,7 +13,7 @@ from typing import TypeVar
 import lmdb
 import msgspec
 
-from ..protocol.expiry import deadline_ms
+from ..protocol.retention import listed_event_ms
 from ..protocol.state import StreamState
 from .findings import Findings
 from .metadata import Metadata, PathRow, SegmentEntry, id_key, name_key
@@ -169,7 +169,7 @@ def _verify_paths(rows: Rows, states: dict[int, StreamState], findings: Findings
 def _verify_deadlines(rows: Rows, states: dict[int, StreamState], findings: Findings) -> None:
     expected = set()
     for stream_id, state in states.items():
-        deadline = None if state.soft_deleted else deadline_ms(state)
+        deadline = listed_event_ms(state)
         if deadline is not None:
             expected.add(id_key(max(0, deadline)) + id_key(stream_id))
     lost = {key for table, key in rows.damaged if table == "deadlines"}

@@ -24,6 +24,7 @@ from .offset import POSITION_MAX, format_offset
 from .payload import Payload
 from .producer import ProducerRequest, decide_producer
 from .results import AppendResult, CloseResult, ProducerResult
+from .retention import noted_append
 from .state import ProducerState, StreamState
 
 
@@ -96,7 +97,7 @@ def _accept(
         last_accessed_at=max(now_ms, state.last_accessed_at),
     )
     return Accepted(
-        after,
+        noted_append(after, state.tail, after.last_accessed_at),
         ProducerState(producer.epoch, producer.seq, now_ms) if producer is not None else None,
         AppendResult(format_offset(tail), True, request.close, outcome),
     )

@@ -15,7 +15,8 @@ from .fork import Boundaries, require_source, resolve_fork_point
 from .headers import CONTENT_TYPE_DEFAULT, media_type
 from .offset import POSITION_MAX
 from .payload import Payload
-from .state import StreamState
+from .retention import is_equal, noted_append
+from .state import Retention, StreamState
 
 
 class CreateRequest(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ class CreateRequest(msgspec.Struct, frozen=True):
     forked_from: str | None = None
     fork_offset: int | None = None  # position
     fork_sub_offset: int = 0
+    retention: Retention | None = None  # the store's default filled in
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -109,7 +111,7 @@ def _new_state(
     if base + size > POSITION_MAX:
         raise TooLarge(f"{request.path}: offsets end at {POSITION_MAX} bytes")
     ttl_seconds, expires_at, expires_at_ms = _lifetime(request, source)
-    return StreamState(
+    state = StreamState(
         stream_id=stream_id,
         path=request.path,
         content_type=creation_content_type(request, source),
@@ -126,7 +128,17 @@ def _new_state(
         forked_from=request.forked_from,
         fork_offset=fork_offset,
         fork_sub_offset=request.fork_sub_offset,
+        retention=_retention(request, source),
     )
+    return state if state.retention is None else noted_append(state, base, now_ms)
+
+
+def _retention(request: CreateRequest, source: StreamState | None) -> Retention | None:
+    """The request's, else what a fork inherits; the store's default is for others."""
+    asked = request.retention
+    if source is None or (asked is not None and (asked.seconds_given or asked.bytes_given)):
+        return asked
+    return source.retention
 
 
 def _lifetime(
@@ -175,6 +187,8 @@ def _first_difference(
         return "TTL"
     if expires_at_ms != existing.expires_at_ms:
         return "expiry"
+    if not is_equal(_retention(request, inherited), existing.retention):
+        return "retention"
     if request.closed != existing.closed:
         return "status: it is " + ("closed" if existing.closed else "open")
     if request.fork_offset not in (None, existing.fork_offset):

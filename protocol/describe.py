@@ -26,5 +26,7 @@ def describe(state: StreamState, *, created: bool = False) -> Stream:
         fork_sub_offset=state.fork_sub_offset,
         ref_count=state.ref_count,
         soft_deleted=state.soft_deleted,
+        retention_seconds=state.retention.seconds if state.retention is not None else None,
+        retention_bytes=state.retention.bytes if state.retention is not None else None,
         created=created,
     )

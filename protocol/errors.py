@@ -59,7 +59,10 @@ class OffsetGone(StreamError):
     """The offset lies before the earliest position that retention kept (section 1, rule 6)."""
 
     def __init__(self, path: str, earliest_offset: str) -> None:
-        super().__init__(f"{path}: data before offset {earliest_offset} was dropped by retention")
+        super().__init__(
+            f"{path}: data before offset {earliest_offset} was dropped by retention; read from "
+            "there, or from -1"
+        )
         self.path = path
         self.earliest_offset = earliest_offset
 

@@ -45,6 +45,14 @@ def parse_sub_offset(text: str) -> int:
     return _strict_number("Stream-Fork-Sub-Offset", text, "a plain decimal number")
 
 
+def parse_retention(name: str, text: str) -> int:
+    """``Stream-Retention-Seconds`` and ``-Bytes``: as a TTL, but at least 1."""
+    number = _strict_number(name, text, "a plain decimal number")
+    if number < 1:
+        raise InvalidRequest(f"{name}: 0 would keep nothing; give at least 1, or leave it out")
+    return number
+
+
 def _strict_number(name: str, text: str, wanted: str) -> int:
     if _STRICT_NUMBER.fullmatch(text) and (number := int(text)) <= NUMBER_MAX:
         return number

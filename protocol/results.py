@@ -41,7 +41,14 @@ class Stream:
     fork_sub_offset: int = 0
     ref_count: int = 0
     soft_deleted: bool = False
+    retention_seconds: int | None = None
+    retention_bytes: int | None = None
     created: bool = False  # only from ``create``: this very call made it
+
+    @property
+    def is_trimmed(self) -> bool:
+        """Whether retention gave up its beginning."""
+        return self.earliest_offset != format_offset(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,22 @@ class ProducerState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_updated: int  # Unix time, ms
 
 
+class Retention(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept of a stream; ``*_given`` if its creator said so, else by the store's default."""
+
+    seconds: int | None = None  # older data may be dropped
+    bytes: int | None = None  # at least so many of the newest are kept
+    seconds_given: bool = False
+    bytes_given: bool = False
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An append that began at ``position`` at the time ``at``: what is before it is older."""
+
+    at: int  # Unix time, ms
+    position: int
+
+
 class StreamState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One incarnation of a stream. All times are Unix times in ms."""
 
@@ -54,6 +70,9 @@ class StreamState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fork_sub_offset: int = 0  # as given; already contained in ``base``
     ref_count: int = 0  # forks that name this stream as their source
     soft_deleted: bool = False
+    retention: Retention | None = None  # None: everything is kept
+    marks: tuple[Mark, ...] = ()  # ascending; only with a retention by age
+    appended_at: int = 0  # the last append, or the creation; only with a retention by age
 
     @property
     def is_fork(self) -> bool:

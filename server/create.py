@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.errors import ForkSourceNotFound, InvalidRequest, StreamExists, StreamGone
-from ..protocol.headers import media_type, parse_closed, parse_sub_offset, parse_ttl
+from ..protocol.headers import (
+    media_type,
+    parse_closed,
+    parse_retention,
+    parse_sub_offset,
+    parse_ttl,
+)
 from ..protocol.results import Stream
 from .answer import Answer
 from .append import require_plain_body
@@ -24,6 +30,12 @@ async def create(service: Service, request: Request) -> Answer:
     ttl_seconds = None if ttl is None else parse_ttl(ttl)
     sub_offset = request.header(b"stream-fork-sub-offset")
     fork_sub_offset = None if sub_offset is None else parse_sub_offset(sub_offset)
+    retention = [
+        None
+        if (text := request.header(name.lower().encode())) is None
+        else parse_retention(name, text)
+        for name in ("Stream-Retention-Seconds", "Stream-Retention-Bytes")
+    ]
     content_type = request.header(b"content-type")
     if content_type is not None:
         media_type(content_type)
@@ -39,6 +51,8 @@ async def create(service: Service, request: Request) -> Answer:
         forked_from=_source(service, request),
         fork_offset=request.header(b"stream-fork-offset"),
         fork_sub_offset=fork_sub_offset,
+        retention_seconds=retention[0],
+        retention_bytes=retention[1],
     )
     headers: list[Header] = [
         (b"content-type", stream.content_type.encode("latin-1")),

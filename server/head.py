@@ -23,6 +23,12 @@ async def head(service: Service, request: Request) -> Answer:
         headers.append((b"stream-ttl", b"%d" % stream.ttl_seconds))
     if stream.expires_at is not None:
         headers.append((b"stream-expires-at", stream.expires_at.encode("latin-1")))
+    if stream.retention_seconds is not None:
+        headers.append((b"stream-retention-seconds", b"%d" % stream.retention_seconds))
+    if stream.retention_bytes is not None:
+        headers.append((b"stream-retention-bytes", b"%d" % stream.retention_bytes))
+    if stream.is_trimmed:
+        headers.append((b"stream-earliest-offset", stream.earliest_offset.encode("ascii")))
     if stream.closed:
         headers.append((b"stream-closed", b"true"))
     return Answer(200, headers)

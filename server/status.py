@@ -82,6 +82,8 @@ def _facts(error: protocol.StreamError) -> list[Header]:
     """Headers that let a client go on by itself (sections 4.2 and 5.2)."""
     if isinstance(error, Overloaded):
         return [(b"retry-after", b"1")]
+    if isinstance(error, protocol.OffsetGone):
+        return [(b"stream-earliest-offset", error.earliest_offset.encode("ascii"))]
     if not isinstance(error, protocol.StreamClosed):
         return []
     headers = [

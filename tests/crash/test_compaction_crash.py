@@ -26,7 +26,7 @@ from simulation.workload import Operation, Workload, attempt
 SEEDS = int(os.environ.get("DURASTREAM_CRASH_SEEDS", "0"))
 STRIDE = 1 if SEEDS else 3
 TROUBLE = (StorageError, PowerLoss, OSError, lmdb.Error)
-FLUSH = Operation("flush")
+FLUSH, SWEEP = Operation("flush"), Operation("sweep")
 
 
 class Run:
@@ -63,6 +63,7 @@ class Run:
     def fill(self):
         for _ in range(4):
             self.work(12)
+            self.do(SWEEP)
             self.do(FLUSH)
         assert len(self.store._engine.segments) > 3
 

@@ -24,7 +24,16 @@ from .stores import PATHS, PRODUCERS, contents
 
 JSON = "application/json"
 CREATE_DEFAULTS = dict.fromkeys(
-    ["content_type", "ttl_seconds", "expires_at", "forked_from", "fork_offset", "fork_sub_offset"]
+    [
+        "content_type",
+        "ttl_seconds",
+        "expires_at",
+        "forked_from",
+        "fork_offset",
+        "fork_sub_offset",
+        "retention_seconds",
+        "retention_bytes",
+    ]
 ) | {"closed": False, "initial_data": b""}
 APPEND_DEFAULTS = dict.fromkeys(
     ["content_type", "seq", "producer_id", "producer_epoch", "producer_seq"]
@@ -157,6 +166,10 @@ class Workload:
         if rng.random() < 0.5:
             arguments["initial_data"] = self._body(arguments["content_type"])
         arguments["closed"] = rng.random() < 0.1
+        if rng.random() < 0.15:
+            arguments["retention_bytes"] = rng.choice([1, 500, 6000])
+        if rng.random() < 0.1:
+            arguments["retention_seconds"] = rng.choice([1, 100, 3000])
         return Operation("create", path, arguments)
 
     def _fork(self, oracle: StreamStore, source: str) -> dict[str, Any]:

@@ -114,6 +114,44 @@ def test_estimates_of_dead_bytes_survive_a_crash(opener, leave):
     assert {number: found[number].dead_size for number in before} == before
 
 
+def test_what_retention_gives_up_comes_back_unless_a_fork_needs_it(opener, tmp_path):
+    store = opener()
+    store.create(A, initial_data=b"a" * MIB, retention_bytes=MIB)
+    store.append(A, b"b" * MIB)
+    store.create(B, forked_from=A, fork_offset=store.read(A, max_bytes=1).next_offset)
+    store.flush()
+    store.append(A, b"c" * MIB)
+    store.append(A, b"d" * MIB)
+    store.sweep()
+    store.flush()
+    store.compact(everything=True)
+    assert contents(store, A) == b"d" * MIB
+    assert contents(store, B) == b"a" * MIB
+    assert segments(store)[0].data_size == 4 * MIB, "with what lies between the two needs"
+    store.delete(B)
+    store.append(A, b"e" * MIB)
+    store.sweep()
+    store.flush()
+    store.compact(everything=True)
+    assert segments(store)[0].data_size == MIB
+    assert contents(store, A) == b"e" * MIB
+    store.close()
+    verify(tmp_path / "data")
+
+
+def test_what_is_dead_on_arrival_is_counted(opener):
+    store = opener()
+    store.create(A, retention_bytes=1)
+    for _ in range(3):
+        store.append(A, b"x" * MIB)
+    store.sweep()
+    store.flush()
+    (entry,) = store._engine.listed.values()
+    assert entry.dead_size == 2 * MIB
+    store.compact()
+    assert segments(store)[0].data_size == MIB
+
+
 def test_forks_keep_what_they_inherited_and_no_more(opener, tmp_path):
     store = opener()
     store.create(A, initial_data=b"a" * MIB)
