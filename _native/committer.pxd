@@ -22,7 +22,6 @@ cdef extern from "monitor.h" nogil:
 
 cdef enum:
     COMMIT_FRAME_SIZE_MAX = 4194304  # bytes of records in one frame, unless one record is larger
-    WAKE_FDS_MAX = 64
     STALL_RETRY_DELAY = 50000000    # ns between attempts to begin a file
 
 cdef enum SpareState:
@@ -79,8 +78,8 @@ cdef struct Committer:
     int error                       # errno of the failure that ended it all, or 0
     const char *error_at
     uint64_t error_sequence
-    int wake_fds[WAKE_FDS_MAX]
-    int wake_count
+    int *wake_fds
+    size_t wake_count, wake_capacity
 
 
 cdef int committer_init(
@@ -94,6 +93,27 @@ cdef void committer_push(
     Committer *committer, uint8_t *record, uint64_t size, uint64_t lsn
 ) noexcept nogil
 
+# What others may know at any time, of one moment.
+cdef struct CommitterFacts:
+    int error
+    bint running
+    bint committing
+    uint64_t queued_size            # bytes, staged and not durable
+    uint64_t used                   # bytes written to the files in use
+    size_t file_count
+    uint64_t commit_count
+    uint64_t sync_count
+
+
+cdef CommitterFacts committer_facts(Committer *committer) noexcept nogil
+cdef bint committer_begin_running(Committer *committer) noexcept nogil
+cdef void committer_end_running(Committer *committer) noexcept nogil
+cdef void committer_stop(Committer *committer) noexcept nogil
+cdef void committer_close(Committer *committer) noexcept nogil
+
+cdef int committer_add_wake_fd(Committer *committer, int fd) noexcept nogil
+cdef void committer_remove_wake_fd(Committer *committer, int fd) noexcept nogil
+
 cdef bint committer_step(Committer *committer, bint watermark) noexcept nogil
 cdef bint committer_watermark_due(Committer *committer) noexcept nogil
 cdef void committer_run(Committer *committer) noexcept nogil
@@ -105,7 +125,6 @@ cdef int committer_add_file(
 cdef bint committer_drop_file(
     Committer *committer, uint64_t before, FileUse *dropped
 ) noexcept nogil
-cdef uint64_t committer_used(Committer *committer) noexcept nogil
 cdef bint committer_claim_spare(Committer *committer, SpareState wanted) noexcept nogil
 cdef void committer_set_spare(Committer *committer, SpareState state) noexcept nogil
 cdef void spare_path(char *path, const char *directory, bint ready) noexcept nogil

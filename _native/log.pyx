@@ -18,24 +18,28 @@ from .committer cimport (
     COMMIT_FRAME_SIZE_MAX,
     SPARE_NONE,
     SPARE_READY,
-    WAKE_FDS_MAX,
+    CommitterFacts,
+    committer_add_wake_fd,
+    committer_begin_running,
     committer_claim_spare,
+    committer_close,
     committer_drop_file,
+    committer_end_running,
+    committer_facts,
     committer_free,
     committer_init,
     committer_push,
+    committer_remove_wake_fd,
     committer_reserve,
     committer_run,
     committer_set_spare,
     committer_step,
-    committer_used,
+    committer_stop,
     committer_wait,
     committer_watermark_due,
     load_shared,
     monitor_enter,
     monitor_leave,
-    monitor_signal_durable,
-    monitor_signal_work,
 )
 from .record cimport (
     RECORD_FLAG_SIZES,
@@ -232,7 +236,7 @@ cdef class Log:
         return lsn
 
     cdef int check_open(self) except -1:
-        if self.open and not self.committer.error:
+        if self.open and not committer_facts(&self.committer).error:
             return 0
         failure = self.failure
         if failure is not None:
@@ -256,8 +260,9 @@ cdef class Log:
                 f"{self.unflushed_size} bytes wait to be flushed; {self.backlog_size_max} may"
                 " (backlog_size_max)"
             )
-        cdef uint64_t used = committer_used(&self.committer) + self.committer.queued_size
-        if used + size > self.wal_size_max and self.committer.file_count > 1:
+        cdef CommitterFacts facts = committer_facts(&self.committer)
+        cdef uint64_t used = facts.used + facts.queued_size
+        if used + size > self.wal_size_max and facts.file_count > 1:
             raise LogFull(
                 f"the log's files hold {used} bytes; {self.wal_size_max} may (wal_size_max):"
                 " a flush frees them"
@@ -306,7 +311,7 @@ cdef class Log:
 
     def commit_step(self, *, bint idle=False):
         cdef bint worked
-        if self.committer.running:
+        if committer_facts(&self.committer).running:
             raise RuntimeError("run() is committing in another thread")
         with nogil:
             worked = committer_step(
@@ -317,21 +322,16 @@ cdef class Log:
     def run(self):
         if not self.open:
             raise ValueError("the log is not open: recover() comes first")
-        if self.committer.running:
+        if not committer_begin_running(&self.committer):
             raise RuntimeError("run() is committing in another thread")
-        self.committer.running = True
         try:
             with nogil:
                 committer_run(&self.committer)
         finally:
-            self.committer.running = False
-            self.committer.stopping = False
+            committer_end_running(&self.committer)
 
     def stop(self):
-        monitor_enter(&self.committer.monitor)
-        self.committer.stopping = True
-        monitor_signal_work(&self.committer.monitor)
-        monitor_leave(&self.committer.monitor)
+        committer_stop(&self.committer)
 
     @property
     def failure(self):
@@ -348,25 +348,11 @@ cdef class Log:
         return (error, f"{what} ({self.directory}/{sequence:020d}.wal)")
 
     def add_wake_fd(self, int fd):
-        cdef bint added = False
-        monitor_enter(&self.committer.monitor)
-        if self.committer.wake_count < WAKE_FDS_MAX:
-            self.committer.wake_fds[self.committer.wake_count] = fd
-            self.committer.wake_count += 1
-            added = True
-        monitor_leave(&self.committer.monitor)
-        if not added:
-            raise ValueError(f"more than {WAKE_FDS_MAX} descriptors to wake")
+        if committer_add_wake_fd(&self.committer, fd):
+            raise MemoryError("no memory for one more descriptor to wake")
 
     def remove_wake_fd(self, int fd):
-        cdef int i, kept = 0
-        monitor_enter(&self.committer.monitor)
-        for i in range(self.committer.wake_count):
-            if self.committer.wake_fds[i] != fd:
-                self.committer.wake_fds[kept] = self.committer.wake_fds[i]
-                kept += 1
-        self.committer.wake_count = kept
-        monitor_leave(&self.committer.monitor)
+        committer_remove_wake_fd(&self.committer, fd)
 
     # -- flushing -------------------------------------------------------------------------
 
@@ -429,7 +415,7 @@ cdef class Log:
         return 0
 
     def prepare_spare_step(self):
-        if not self.open or self.committer.error:
+        if not self.open or committer_facts(&self.committer).error:
             return False
         if not committer_claim_spare(&self.committer, SPARE_NONE):
             return False
@@ -471,28 +457,26 @@ cdef class Log:
 
     @property
     def wal_size(self):
-        return committer_used(&self.committer)
+        return committer_facts(&self.committer).used
 
     @property
     def file_count(self):
-        return self.committer.file_count
+        return committer_facts(&self.committer).file_count
 
     @property
     def commits(self):
-        return self.committer.commit_count
+        return committer_facts(&self.committer).commit_count
 
     @property
     def syncs(self):
-        return self.committer.sync_count
+        return committer_facts(&self.committer).sync_count
 
     def close(self):
-        if self.committer.running or self.committer.committing:
+        cdef CommitterFacts facts = committer_facts(&self.committer)
+        if facts.running or facts.committing:
             raise RuntimeError("run() is still committing: stop() it and join its thread first")
         self.open = False
-        monitor_enter(&self.committer.monitor)
-        self.committer.closed = True
-        monitor_signal_durable(&self.committer.monitor)
-        monitor_leave(&self.committer.monitor)
+        committer_close(&self.committer)
         self.slabs = []
         self.current = None
         wal_close(&self.committer.writer)

@@ -37,6 +37,7 @@ from .errors import StoreClosed
 from .file_engine import FileEngine
 from .file_store_aio import AsyncFileStore
 from .fork_boundaries import AskedBoundaries
+from .interrupted import is_closing
 from .maintenance import Maintenance
 from .operations import Seen
 from .options import FileStoreOptions, Limits
@@ -91,7 +92,7 @@ class FileBackedStreamStore(StoreBase):
         try:
             self._maintenance.start()
         except BaseException:  # no more threads: another attempt must find the directory free
-            self.close()
+            self._close_once()
             raise
 
     @property
@@ -298,8 +299,10 @@ class FileBackedStreamStore(StoreBase):
             return self._maintenance.sweep()
 
     def close(self) -> None:
-        if self._engine.is_foreign:
-            return
+        if not self._engine.is_foreign and not is_closing():
+            self._close_once()
+
+    def _close_once(self) -> None:
         with self._closing:
             if not self._is_closed and not self._engine.is_released:
                 self._is_closed = True

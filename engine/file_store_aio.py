@@ -56,7 +56,7 @@ class CommitWaiters:
         self._stall_timer: asyncio.TimerHandle | None = None
         try:
             engine.log.add_wake_fd(self._wakeup.write_fd)
-        except ValueError:
+        except MemoryError:
             self._wakeup.close()
             raise
         loop.add_reader(self._wakeup.read_fd, self._on_commit)

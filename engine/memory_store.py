@@ -29,6 +29,7 @@ from ..protocol.results import (
 )
 from .arguments import append_request, chunk_size, create_request, producer_request
 from .errors import StoreClosed
+from .interrupted import is_closing
 from .memory_aio import AsyncStreamStore
 from .memory_streams import MemoryStreams, PendingRead
 from .options import Limits
@@ -263,6 +264,8 @@ class StreamStore(StoreBase):
             self._streams.cancel_waits()
 
     def close(self) -> None:
+        if is_closing():
+            return
         with self._lock:
             self._closed = True
             self._streams.cancel_waits()

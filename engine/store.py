@@ -43,7 +43,10 @@ __all__ = [
 
 
 class Store(Protocol):
-    """A store of streams. Safe to use from threads; one process at a time."""
+    """A store of streams. Safe to use from threads; one process at a time.
+
+    Not from signal handlers: they may have interrupted a call that holds the store's lock.
+    """
 
     def create(
         self,
@@ -190,7 +193,10 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Make everything durable and release the store. Closing again is fine."""
+        """Make everything durable and release the store. Closing again is fine.
+
+        Raises: RuntimeError in a signal handler that interrupted a call of the store.
+        """
         ...
 
     @property

@@ -100,7 +100,7 @@ class LockThatClosesFirst:
     def __enter__(self):
         if self._is_first:
             self._is_first = False
-            self._store.close()
+            in_thread(self._store.close)[0].join(10)
         self._lock.acquire()
 
     def __exit__(self, *_):
