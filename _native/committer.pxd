@@ -93,27 +93,6 @@ cdef void committer_push(
     Committer *committer, uint8_t *record, uint64_t size, uint64_t lsn
 ) noexcept nogil
 
-# What others may know at any time, of one moment.
-cdef struct CommitterFacts:
-    int error
-    bint running
-    bint committing
-    uint64_t queued_size            # bytes, staged and not durable
-    uint64_t used                   # bytes written to the files in use
-    size_t file_count
-    uint64_t commit_count
-    uint64_t sync_count
-
-
-cdef CommitterFacts committer_facts(Committer *committer) noexcept nogil
-cdef bint committer_begin_running(Committer *committer) noexcept nogil
-cdef void committer_end_running(Committer *committer) noexcept nogil
-cdef void committer_stop(Committer *committer) noexcept nogil
-cdef void committer_close(Committer *committer) noexcept nogil
-
-cdef int committer_add_wake_fd(Committer *committer, int fd) noexcept nogil
-cdef void committer_remove_wake_fd(Committer *committer, int fd) noexcept nogil
-
 cdef bint committer_step(Committer *committer, bint watermark) noexcept nogil
 cdef bint committer_watermark_due(Committer *committer) noexcept nogil
 cdef void committer_run(Committer *committer) noexcept nogil

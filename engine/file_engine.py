@@ -45,6 +45,7 @@ from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
+from .step_clock import StepClock
 from .waiting import Waiter
 
 Result = TypeVar("Result")
@@ -98,8 +99,7 @@ class FileEngine:
         self.limits = limits
         self.options = options
         self.disk = PosixDisk() if disk is None else disk
-        self._clock = self.disk.wall_ms if clock is None else clock
-        self._now = 0
+        self.now = StepClock(self.disk.wall_ms if clock is None else clock)
         self.has_threads = threads
         self.lock = threading.Lock()
         self._unusable: StorageError | None = None
@@ -139,15 +139,6 @@ class FileEngine:
             self.release()
             raise
 
-    # -- time --------------------------------------------------------------------------------
-
-    def now(self) -> int:
-        """Unix time in ms, never going back: deadlines must not (section 13)."""
-        now = self._clock()
-        if now > self._now:
-            self._now = now
-        return self._now
-
     # -- steps -------------------------------------------------------------------------------
 
     def attempt(self, step: Step[Result]) -> Outcome[Result]:
@@ -158,6 +149,7 @@ class FileEngine:
         with self.lock:
             self.require_usable()
             staged_lsn = self.log.staged_lsn
+            self.now.begin()
             try:
                 return Outcome(step(seen), None, seen.lsn)
             except StreamError as refusal:
@@ -172,6 +164,8 @@ class FileEngine:
                 if not isinstance(cause, Cold) and self.log.staged_lsn != staged_lsn:
                     self._stop_half_way(cause)
                 raise
+            finally:
+                self.now.end()
         # Want of room says nothing of any stream: it waits for nobody, least of all for room.
         lsn = 0 if isinstance(error, StoreBusy | StoreFull | StoreFailed) else seen.lsn
         return Outcome(None, error, lsn)

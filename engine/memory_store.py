@@ -33,6 +33,7 @@ from .interrupted import is_closing
 from .memory_aio import AsyncStreamStore
 from .memory_streams import MemoryStreams, PendingRead
 from .options import Limits
+from .step_clock import StepClock
 from .store_base import StoreBase
 from .waiting import ThreadWaiter, Waiter
 
@@ -57,7 +58,8 @@ class StreamStore(StoreBase):
         self, *, limits: Limits = _LIMITS, clock: Callable[[], int] = wall_clock_ms
     ) -> None:
         self.limits = limits
-        self._streams = MemoryStreams(limits, clock)
+        self._now = StepClock(clock)
+        self._streams = MemoryStreams(limits, self._now)
         self._lock = threading.Lock()
         self._closed = False
         self._aio = AsyncStreamStore(self)
@@ -71,7 +73,11 @@ class StreamStore(StoreBase):
         with self._lock:
             if self._closed:
                 raise StoreClosed("the store is closed")
-            yield self._streams
+            self._now.begin()
+            try:
+                yield self._streams
+            finally:
+                self._now.end()
 
     def _with_payload(
         self,

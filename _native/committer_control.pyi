@@ -1,0 +1,1 @@
+# Only C callers: see committer.pxd.
