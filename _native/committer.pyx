@@ -188,7 +188,7 @@ cdef int64_t write_out(Committer *committer, FrameContent *content) noexcept nog
 
 cdef void hold(Committer *committer, const FrameContent *content) noexcept nogil:
     """Keep what was taken until there is a file for it, and let everybody know."""
-    cdef int i
+    cdef size_t i
     committer.held = content[0]
     monitor_enter(&committer.monitor)
     committer.committing = False

@@ -14,7 +14,6 @@ from .committer cimport (
 )
 
 
-
 cdef CommitterFacts committer_facts(Committer *committer) noexcept nogil:
     cdef CommitterFacts facts
     cdef size_t i

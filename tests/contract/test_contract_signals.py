@@ -86,8 +86,8 @@ def test_an_exception_of_the_handler_ends_the_call_and_with_closes(blocking_stor
     def handler(*_):
         raise Stop
 
+    signal_soon(0.1)
     with handling(handler), pytest.raises(Stop), blocking_store:
-        signal_soon()
         blocking_store.wait_for_messages("/s", "now", 20_000)
     with pytest.raises(StoreClosed):
         blocking_store.read("/s")
