@@ -148,7 +148,8 @@ cdef class _PageWalk:
             if not ok:
                 raise self.trouble()
             self.end_doubt(&self.tables[index], None)
-            name = self.tables[index].name[: self.tables[index].name_size].decode()
+            name = self.tables[index].name[: self.tables[index].name_size]
+            name = name.decode(errors="backslashreplace")
             found[name] = TablePages(
                 self.tables[index].found.entries, self.tables[index].total, self.doubts
             )

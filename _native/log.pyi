@@ -48,7 +48,12 @@ class Log:
 
     @staticmethod
     def record_size(meta_size: int, data_size: int, message_count: int = 1) -> int: ...
-    def recover(self, checkpoint: Checkpoint | None, sink: _Sink) -> Recovery:
+    def recover(
+        self,
+        checkpoint: Checkpoint | None,
+        sink: _Sink,
+        objection: Callable[[], tuple[int, str] | None] | None = None,
+    ) -> Recovery:
         """Replay what lies behind ``checkpoint`` (None: all) and open the log. Comes once.
 
         ``sink`` gets every record in LSN order and returns the tail that its data belongs to,
@@ -56,7 +61,8 @@ class Log:
         so the damage is its stream's alone, and later data of that stream no longer joins on:
         the sink must return None for it. With ``Recovery.damage`` nothing was changed on disk, and
         the log stays closed (``failure`` is set). An exception of ``sink`` ends the recovery
-        before anything was changed, and the log stays closed.
+        before anything was changed, and the log stays closed. ``objection`` is asked behind the
+        last record: an LSN, and what makes damage to it damage to the log.
 
         Raises: OSError; ValueError for a checkpoint that is none.
         """

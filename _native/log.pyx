@@ -120,10 +120,10 @@ cdef class Log:
             wal_close(&self.committer.writer)
             committer_free(&self.committer)
 
-    def recover(self, checkpoint, sink):
+    def recover(self, checkpoint, sink, objection=None):
         from .recovery import recover       # it needs this type in turn
 
-        return recover(self, checkpoint, sink)
+        return recover(self, checkpoint, sink, objection)
 
     # -- staging --------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ from .wal_writer cimport (
 from .wal_types import Damage, Recovery
 
 
-def recover(Log log not None, checkpoint, sink):
+def recover(Log log not None, checkpoint, sink, objection):
     """See ``Log.recover``."""
     if log.open or log.slabs:
         raise ValueError("recover() comes once, before anything else")
@@ -61,6 +61,8 @@ def recover(Log log not None, checkpoint, sink):
         walk.damage.append(Damage(
             log.directory, 0, walk.last_lsn + 1, floor, "the log ends before the checkpoint"
         ))
+    if objection is not None and not walk.damage and (found := objection()) is not None:
+        walk.damage.append(Damage(log.directory, 0, found[0], found[0], found[1]))
     cdef uint64_t proven_lsn = walk.base_lsn
     if walk.damage:
         first = walk.damage[0]

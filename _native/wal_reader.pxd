@@ -28,5 +28,6 @@ cdef class WalFile:
         self, uint64_t position, uint64_t lsn_min, uint64_t lsn_max
     ) noexcept nogil
     cdef uint64_t find_frame(self, uint64_t position) noexcept nogil
+    cdef bint reaches(self, uint64_t position) noexcept nogil
     cdef bint looks_torn(self, uint64_t position) noexcept nogil
     cdef uint64_t torn_size(self, uint64_t position) noexcept nogil

@@ -195,6 +195,16 @@ cdef class WalFile:
             position += WAL_PAGE_SIZE
         return 0
 
+    cdef bint reaches(self, uint64_t position) noexcept nogil:
+        """Whether frames of this use of the file, damaged or not, lead up to ``position``."""
+        cdef uint64_t at = WAL_PAGE_SIZE, end = WAL_PAGE_SIZE
+        while at < position:
+            if frame_header_valid(self.frame(at), at, self.header.incarnation):
+                end = at = at + frame_span(self.frame(at).size)
+            else:
+                at += WAL_PAGE_SIZE
+        return end == position or (end < position and self.looks_torn(end))
+
     cdef bint looks_torn(self, uint64_t position) noexcept nogil:
         """Whether a write was begun here in this use of the file."""
         if position >= self.header.size:

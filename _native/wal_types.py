@@ -34,6 +34,9 @@ class Damage(NamedTuple):
     last_lsn: int  # of what may be hit, as far as known; 0 if nobody can tell
     what: str
 
+    def __str__(self) -> str:
+        return f"{self.file}, byte {self.position}: {self.what}"
+
 
 class Recovery(NamedTuple):
     """The outcome of one walk over the log.

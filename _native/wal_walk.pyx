@@ -88,6 +88,11 @@ cdef class WalWalk:
         if position % WAL_PAGE_SIZE or not file.header.kept_end <= position <= file.header.size:
             raise ValueError(f"{file.path}: no frame can start at position {position}")
         self.stand_in(file)
+        if not file.reaches(position):
+            self.damage.append(Damage(
+                file.path, position, self.last_lsn + 1, 0,
+                "the file is older than the checkpoint, which it does not reach",
+            ))
         self.position = position
         self.expected_lsn = max(self.last_lsn + 1, file.header.resume_lsn)
         self.mark_proven()

@@ -216,6 +216,8 @@ def _check_format(path: Path, raw: bytes) -> bytes:
     if found.name != "durastream" or len(store_id) != 16:
         what = f"{path / 'FORMAT'}: not a data directory of durastream; if it was one, run "
         raise FormatDamaged(f"{what}`durastream repair`")
+    if found.format < 1 or (found.format == FORMAT_VERSION and not _is_as_written(raw, store_id)):
+        raise FormatDamaged(f"{path / 'FORMAT'}: damaged; run `durastream repair`")
     if found.format > FORMAT_VERSION:
         raise UnknownFormat(
             f"{path}: written in format {found.format}, and this version knows formats up to "
@@ -224,9 +226,19 @@ def _check_format(path: Path, raw: bytes) -> bytes:
     return store_id
 
 
+def _format_line(version: int, store_id: bytes) -> bytes:
+    return msgspec.json.encode(Format(version, store_id.hex())) + b"\n"
+
+
+def _is_as_written(raw: bytes, store_id: bytes) -> bool:
+    """Byte for byte, for it has no checksum; a restore adds where it came from."""
+    line = _format_line(FORMAT_VERSION, store_id)
+    return raw == line or raw.startswith(line[:-2] + b',"restored_from":')
+
+
 def _write_format(disk: Disk, path: Path, name: Path) -> bytes:
     store_id = uuid.UUID(int=(disk.random() << 64) | disk.random(), version=4)
-    content = msgspec.json.encode(Format(FORMAT_VERSION, store_id.hex)) + b"\n"
+    content = _format_line(FORMAT_VERSION, store_id.bytes)
     temporary = path / "FORMAT.tmp"
     handle = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:

@@ -42,7 +42,7 @@ from .errors import (
 from .metadata import SegmentEntry
 from .operations import Seen
 from .options import FileStoreOptions, Limits
-from .ranges import NeedsDisk, RangeReader, Span, View
+from .ranges import NeedsDisk, RangeReader, Span, View, first_damage
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
 from .step_clock import StepClock
@@ -124,6 +124,7 @@ class FileEngine:
         self.commit_lock = threading.Lock()  # of who changes checkpoint and segments
         self.reaper = Reaper()  # of segments that were replaced
         self.read_only = opened.read_only
+        self.lost = opened.lost
         self.workers = ThreadPoolExecutor(4, thread_name_prefix="durastream-worker")
         self._committer = threading.Thread(
             target=self.log.run, name="durastream-committer", daemon=True
@@ -272,10 +273,12 @@ class FileEngine:
         while below > 0 and source_id is not None:
             # Its origin: the end of fork and source together may be logged, and not yet durable.
             source = self.catalog.entry(source_id)
-            quarantine = _first_damage(quarantine, source.quarantine, below)
+            quarantine = first_damage(quarantine, source.quarantine, below)
             base = min(source.origin.base, below)
             spans.append(Span(source_id, base, below, source.tail))
             below, source_id = base, source.origin.source_id
+        if self.lost is not None and (quarantine is None or quarantine.position > state.tail):
+            quarantine = QuarantineMeta(state.tail, self.lost)  # there may have been more
         spans.reverse()
         return View(state, spans, self.segments, quarantine)
 
@@ -293,8 +296,8 @@ class FileEngine:
         return ReadResult(
             offset=format_offset(start),
             next_offset=format_offset(chunk.end),
-            up_to_date=is_up_to_date(state, chunk.end),
-            closed=is_end(state, chunk.end),
+            up_to_date=is_up_to_date(state, chunk.end) and not view.ends_at(chunk.end),
+            closed=is_end(state, chunk.end) and not view.ends_at(chunk.end),
             incarnation=state.stream_id,
             content_type=state.content_type,
             buffers=chunk.buffers,
@@ -483,12 +486,3 @@ class FileEngine:
         self.reaper.close()
         self.disk.close(self.directory.lock)
         forked_child.forget(self)
-
-
-def _first_damage(
-    own: QuarantineMeta | None, inherited: QuarantineMeta | None, below: int
-) -> QuarantineMeta | None:
-    """Where a stream ends to be readable, if it inherits what lies ``below`` a position."""
-    if inherited is None or inherited.position >= below:
-        return own
-    return inherited if own is None or inherited.position < own.position else own

@@ -41,7 +41,6 @@ from .interrupted import is_closing
 from .maintenance import Maintenance
 from .operations import Seen
 from .options import FileStoreOptions, Limits
-from .scrub import Scrub, Scrubber
 from .store_base import StoreBase
 from .waiting import ThreadWaiter
 
@@ -83,7 +82,6 @@ class FileBackedStreamStore(StoreBase):
             threads=threads,
         )
         self._maintenance = Maintenance(self._engine)
-        self._scrubber = Scrubber(self._engine)
         self._aio = AsyncFileStore(self, self._engine)
         self._is_closed = False
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
@@ -93,7 +91,6 @@ class FileBackedStreamStore(StoreBase):
     def _start_maintenance(self) -> None:
         try:
             self._maintenance.start()
-            self._scrubber.start()
         except BaseException:  # no more threads: another attempt must find the directory free
             self._close_once()
             raise
@@ -105,13 +102,8 @@ class FileBackedStreamStore(StoreBase):
 
     @property
     def read_only(self) -> bool:
-        """For reading only, because of damage that may have hit any stream (I6)."""
+        """Opened for reading only, because acknowledged records are damaged (I6)."""
         return self._engine.read_only
-
-    @property
-    def scrub(self) -> Scrub:
-        """The background check of all that is stored: ``scrub.state`` says how far it is."""
-        return self._scrubber.scrub
 
     @property
     def aio(self) -> AsyncFileStore:
@@ -245,7 +237,7 @@ class FileBackedStreamStore(StoreBase):
 
     def list(self) -> Sequence[str]:
         engine = self._engine
-        engine.run(lambda seen: None)  # refuses where nothing is served any more
+        engine.run(lambda seen: engine.operations.require_all())
         with engine.using_files():
             found = {row.state.stream_id: row.state for row in engine.metadata.rows() if row.state}
         with engine.lock:
@@ -321,7 +313,6 @@ class FileBackedStreamStore(StoreBase):
         clean = engine.retire(StoreClosed("the store is closed"))
         engine.cancel_parked()
         try:
-            self._scrubber.stop()
             self._maintenance.stop()
             if engine.log.stall:
                 self._maintenance.try_flush()  # frees files of the log

@@ -1,17 +1,14 @@
-"""What a store consists of, and all that it holds of one stream, as plain values.
+"""What a stopped store consists of, and all that it holds of one stream, as plain values.
 
 For ``durastream inspect`` and for programs: dictionaries and lists that JSON takes as they are.
 Sizes and positions are bytes, times Unix times in ms. It only reads; what is wrong is for
-``verify`` to judge, but is never hidden here. Beside a store in use, all is as of one commit
-and of the log as far as it was written then.
+``verify`` to judge, but is never hidden here.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,6 @@ from .log_states import LoggedStream, LogStates
 from .metadata import ProducerRow, SegmentEntry, id_key
 from .offline import Offline, open_offline
 from .records import Kind, decode_meta
-from .verify_online import settle
 
 Plain = dict[str, Any]
 
@@ -37,11 +33,10 @@ _TABLES = ("streams", "paths", "producers", "deadlines", "segments")
 
 def inspect_store(path: Path) -> Plain:
     """The directory as a whole. Raises: DirectoryInUse, UnknownFormat, OpenError, OSError."""
-    with open_store(path) as store:
+    with open_offline(path, PosixDisk()) as store:
         found: Plain = {
             "directory": str(path),
             "store_id": store.directory.store_id.hex(),
-            "online": store.in_use,
             "format": FORMAT_VERSION,
             "checkpoint": plain(store.checkpoint),
             "trouble": None if store.trouble is None else store.trouble._asdict(),
@@ -49,7 +44,7 @@ def inspect_store(path: Path) -> Plain:
             "log": None if store.is_new else _log(store),
             "segments": [],
         }
-        found["segments"] = [_segment(store, entry) for entry in listed_segments(store)]
+        found["segments"] = [_segment(store, entry) for entry in _listed(store)]
         return found
 
 
@@ -59,31 +54,12 @@ def inspect_stream(path: Path, name: str) -> Plain | None:
     None if there is no such stream. Raises: as ``inspect_store``; Damaged if the rows or the
     stream's row cannot be read.
     """
-    with open_store(path) as store:
-        look = look_at_stream(store, name)
-        return None if look is None else look.found()
-
-
-def look_at_stream(store: Offline, name: str) -> StreamLook | None:
-    """None if there is no such stream. Raises: Damaged if the rows cannot be read."""
-    if store.trouble is not None:
-        raise Damaged(store.trouble.what, store.trouble.file)
-    if store.is_new:
-        return None
-    look = StreamLook(store, name)
-    return look if look.state is not None else None
-
-
-@contextmanager
-def open_store(path: Path) -> Iterator[Offline]:
-    """Open a directory, also one in use: then of a moment at which nothing in it was amiss.
-
-    Raises: DirectoryInUse, UnknownFormat, OpenError, Damaged, OSError.
-    """
-    with open_offline(path, PosixDisk(), in_use=True) as store:
-        if store.snapshot is not None:
-            settle(store).close()
-        yield store
+    with open_offline(path, PosixDisk()) as store:
+        if store.trouble is not None:
+            raise Damaged(store.trouble.what, store.trouble.file)
+        if store.is_new:
+            return None
+        return _Stream(store, name).found()
 
 
 def plain(value: Any) -> Any:
@@ -113,7 +89,7 @@ def _log(store: Offline) -> Plain:
         records += len(frame.records)
         for record in frame.records:
             data_size += record.data_size
-            kind = kind_name(record.kind)
+            kind = _kind_name(record.kind)
             kinds[kind] = kinds.get(kind, 0) + 1
     walk = scan.walk
     used = {sequence: position for sequence, position, _ in walk.chain}
@@ -136,24 +112,18 @@ def _log(store: Offline) -> Plain:
         "data_size": data_size,
         "last_lsn": walk.last_lsn,
         "proven_lsn": walk.base_lsn,
-        # Where somebody writes meanwhile, it can be a race: that is for ``verify`` to tell.
-        "damage": [
-            damage._asdict() for damage in (*walk.damage, *walk.harmless) if not store.in_use
-        ],
-        "torn": [
-            {"file": torn.file, "position": torn.position} for torn in walk.torn if not store.in_use
-        ],
+        "damage": [damage._asdict() for damage in (*walk.damage, *walk.harmless)],
+        "torn": [{"file": torn.file, "position": torn.position} for torn in walk.torn],
     }
 
 
-def listed_segments(store: Offline) -> list[SegmentEntry]:
-    """Those that the rows list. Raises: Damaged."""
+def _listed(store: Offline) -> list[SegmentEntry]:
     return [] if store.metadata is None else store.metadata.segments()
 
 
 def _segment(store: Offline, entry: SegmentEntry) -> Plain:
     found: Plain = {**plain(entry), "file": store.directory.segment(entry.number).name}
-    segment = open_segment(store, entry)
+    segment = _opened(store, entry)
     if isinstance(segment, str):
         return {**found, "problem": segment}
     found |= {
@@ -167,7 +137,7 @@ def _segment(store: Offline, entry: SegmentEntry) -> Plain:
     return found
 
 
-def open_segment(store: Offline, entry: SegmentEntry) -> Segment | str:
+def _opened(store: Offline, entry: SegmentEntry) -> Segment | str:
     """The segment, or why it cannot be opened."""
     path = os.fspath(store.directory.segment(entry.number))
     try:
@@ -178,53 +148,54 @@ def open_segment(store: Offline, entry: SegmentEntry) -> Segment | str:
         return error.strerror or str(error)
 
 
-def kind_name(kind: int) -> str:
+def _kind_name(kind: int) -> str:
     return Kind(kind).name.lower() if kind in set(Kind) else f"kind {kind}"
 
 
 # -- one stream ----------------------------------------------------------------------------
 
 
-class StreamLook:
+class _Stream:
     """Everything of one stream: from its row, from the log behind it, from the segments."""
 
     def __init__(self, store: Offline, name: str) -> None:
         assert store.metadata is not None
-        self.store = store
+        self._store = store
         self._rows = store.metadata
         self._states = LogStates(self._rows.row)
         self._records: dict[int, deque[Plain]] = {}
         self._counts: dict[int, list[int]] = {}  # records, wire bytes
         self._fold()
-        self.stream_id = self._named(name)
-        self._row = self._rows.row(self.stream_id)
-        self._stream = self._states.stream(self.stream_id)
-        row_state = None if self._row is None else self._row.state
-        self.state = self._stream.state or row_state  # the last there was
+        self._id = self._named(name)
 
-    def found(self) -> Plain:
-        row, stream, state = self._row, self._stream, self.state
-        assert state is not None
-        count, data_size = self._counts.get(self.stream_id, [0, 0])
+    def found(self) -> Plain | None:
+        if self._id is None:
+            return None
+        row = self._rows.row(self._id)
+        stream = self._states.stream(self._id)
+        state = stream.state or (row.state if row is not None else None)
+        if state is None:
+            return None
+        count, data_size = self._counts.get(self._id, [0, 0])
         return {
             "path": state.path,
-            "stream_id": self.stream_id,
+            "stream_id": self._id,
             "removed": stream.state is None,
             "state": plain(stream.state),  # as rows and log together leave it
             "row": None if row is None else plain(row.state),  # as of the checkpoint
             "row_lsn": None if row is None else row.lsn,
             "quarantine": plain(stream.quarantine),
-            "extents": self._extents(self.stream_id),
+            "extents": self._extents(self._id),
             "log": {
                 "records": count,
                 "data_size": data_size,
-                "last": list(self._records.get(self.stream_id, ())),
+                "last": list(self._records.get(self._id, ())),
             },
             "producers": self._producers(stream),
         }
 
     def _fold(self) -> None:
-        for frame in self.store.scan_log():
+        for frame in self._store.scan_log():
             for record in frame.records:
                 for _ in self._states.apply(record):
                     pass
@@ -234,8 +205,7 @@ class StreamLook:
                 last = self._records.setdefault(record.stream_id, deque(maxlen=_LAST_RECORDS))
                 last.append(_record(record, frame.file))
 
-    def _named(self, name: str) -> int:
-        """0, which no stream has, if there is none."""
+    def _named(self, name: str) -> int | None:
         if name.isdecimal():
             return int(name)
         logged = [
@@ -246,13 +216,13 @@ class StreamLook:
         if logged:
             return max(logged)
         row = self._rows.find(name)
-        return 0 if row is None or row.state is None else row.state.stream_id
+        return None if row is None or row.state is None else row.state.stream_id
 
     def _extents(self, stream_id: int) -> list[Plain]:
         found: list[Plain] = []
         for entry in self._rows.segments():
-            file = self.store.directory.segment(entry.number).name
-            segment = open_segment(self.store, entry)
+            file = self._store.directory.segment(entry.number).name
+            segment = _opened(self._store, entry)
             if isinstance(segment, str):
                 found.append({"segment": file, "problem": segment})
                 continue
@@ -286,7 +256,7 @@ def _record(record: ScannedRecord, file: str) -> Plain:
             meta = None
     return {
         "lsn": record.lsn,
-        "kind": kind_name(record.kind),
+        "kind": _kind_name(record.kind),
         "file": os.path.basename(file),
         "position": record.position,
         "base": record.base,

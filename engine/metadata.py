@@ -29,6 +29,7 @@ from .records import Row, decode_row, encode
 
 # With a stream id in front it must fit into the 511 bytes of a key of LMDB.
 _PLAIN_KEY_SIZE_MAX = 400  # longer names end in a hash; the value holds the whole name
+_TABLES = ("info", "paths", "streams", "producers", "deadlines", "segments")
 _BATCH = 4000  # rows handed to LMDB in one call: each call waits for the interpreter once
 
 
@@ -113,7 +114,7 @@ class Metadata:
         shared: beside a store that has it open: change that table only.
         store_id: 16 bytes, of the store that it must belong to; empty if that is not known.
 
-    Raises: Damaged if a page of LMDB is (unless only read), or the file is another one.
+    Raises: Damaged if a page of LMDB is (unless shared), or the file is another one.
     """
 
     def __init__(
@@ -125,12 +126,12 @@ class Metadata:
         shared: bool = False,
         store_id: bytes = b"",
     ) -> None:
-        self.directory = directory
         self._pages: Pages | None = None
-        if read_only:
-            check_size(directory / "data.mdb", read_only)
+        if shared:
+            check_size(directory / "data.mdb", read_only=True)
         else:
             self._pages = check_file(directory / "data.mdb", read_only)
+            self._require_own_tables()
         self._store_id = store_id
         self._env = lmdb.open(
             os.fspath(directory),
@@ -148,6 +149,15 @@ class Metadata:
         except BaseException:
             self._env.close()  # LMDB opens a directory once in a process
             raise
+
+    def _require_own_tables(self) -> None:
+        """Opening a table makes it if there is none: one whose name is damaged must be told first.
+
+        Raises: Damaged.
+        """
+        for name in self._pages.tables if self._pages is not None else ():
+            if name not in _TABLES:
+                raise Damaged(f"table {name!r} is none of the store's", "meta.lmdb")
 
     def _open_tables(self) -> None:
         self._info = Table(self._env, "info")

@@ -105,7 +105,8 @@ def open_offline(
 
     Args:
         metadata_path: LMDB's directory if ``disk`` is simulated.
-        probe: read the rows in another process first, which damaged pages may kill.
+        probe: read the rows of a directory in use in another process first, which damaged
+            pages may kill.
         in_use: look also if somebody else has it open.
 
     Raises: DirectoryInUse, UnknownFormat, OpenError.
@@ -139,7 +140,9 @@ def _open_rows(found: Offline, rows: Path, probe: bool) -> None:
         return
     metadata: Metadata | None = None
     try:
-        if probe and (signal := deadly_signal(rows, options.lmdb_map_size, in_use=found.in_use)):
+        # Where nothing moves, all pages are walked in this process: that cannot kill it.
+        look = probe and found.in_use
+        if look and (signal := deadly_signal(rows, options.lmdb_map_size, in_use=True)):
             found.trouble = Trouble(
                 f"LMDB's pages are damaged: reading them ends in {signal}", file
             )

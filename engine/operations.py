@@ -39,19 +39,19 @@ from ..protocol.retention import (
 from ..protocol.state import ProducerState, StreamState
 from .body import Body
 from .catalog import Binding, Catalog, Change, Entry, has_unlogged_access
-from .errors import StorageError
+from .errors import ReadOnly, StorageError
 from .options import Limits
 from .projection import Projection
 from .ranges import quarantined
 from .records import (
     AppendMeta,
     CreateMeta,
-    DeleteMeta,
     Kind,
     Meta,
     QuarantineMeta,
     TouchMeta,
     TrimMeta,
+    delete_meta,
     encode,
 )
 
@@ -130,8 +130,18 @@ class Operations:
             return None if kept is None or kept.reserved is None else (kept, kept.reserved)
         entry = binding.visible
         if entry is None or entry.visible is None:
+            self._require_known(None)
             return None
         return entry, entry.visible
+
+    def require_all(self) -> None:
+        """Raises: ReadOnly if streams may be there that nobody can name."""
+        self._require_known(None)
+
+    def _require_known(self, entry: Entry | None) -> None:
+        """Where damage hides whom it hit, "not found" may be wrong. Raises: ReadOnly."""
+        if (entry is None or entry.reserved is None) and isinstance(self.write_refusal, ReadOnly):
+            raise copy(self.write_refusal)
 
     def readable(self, seen: Seen, path: str) -> tuple[Entry, StreamState]:
         """``visible``, but Raises: StreamNotFound, StreamGone."""
@@ -153,6 +163,7 @@ class Operations:
                 self._remove(seen, binding, entry, expired=True)
             except LogFull:
                 return Binding(path, None, 0)
+        self._require_known(binding.reserved)
         seen.note(binding.lsn)
         if entry is not None:
             seen.note(entry.lsn)
@@ -478,18 +489,6 @@ class Operations:
         )
         seen.note(lsn)
         return lsn
-
-
-def delete_meta(removals: list[Removal], now_ms: int, expired: bool) -> DeleteMeta:
-    """The metadata that says everything one deletion does."""
-    first, last = removals[0], removals[-1]
-    return DeleteMeta(
-        now_ms,
-        expired,
-        soft=first.after is not None,
-        removed=tuple(r.before.stream_id for r in removals if r.after is None),
-        released=last.before.stream_id if last is not first and last.after is not None else None,
-    )
 
 
 def touch_interval_ms(ttl_seconds: int) -> int:

@@ -52,6 +52,10 @@ class View:
     segments: Sequence[Segment]  # newest first
     quarantine: QuarantineMeta | None = None  # nothing behind its position is served
 
+    def ends_at(self, position: int) -> bool:
+        """Whether only an error comes behind it, even if it is the tail that is known."""
+        return self.quarantine is not None and position >= self.quarantine.position
+
 
 @dataclass(slots=True)
 class Chunk:
@@ -237,6 +241,15 @@ def quarantined(state: StreamState, quarantine: QuarantineMeta) -> StreamQuarant
     """The error for whoever wants to write, or to read behind the damage (I6)."""
     offset = format_offset(quarantine.position)
     return StreamQuarantined(f"{state.path}, from offset {offset} on", quarantine.where)
+
+
+def first_damage(
+    own: QuarantineMeta | None, inherited: QuarantineMeta | None, below: int
+) -> QuarantineMeta | None:
+    """Where a stream ends to be readable, if it inherits what lies ``below`` a position."""
+    if inherited is None or inherited.position >= below:
+        return own
+    return inherited if own is None or inherited.position < own.position else own
 
 
 def _one_append(reader: Reader, start: int, stop: int, whole_messages: bool) -> int:

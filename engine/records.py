@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
+from ..protocol.delete import Removal
 from ..protocol.state import ProducerState, StreamState
 
 
@@ -51,6 +52,18 @@ class DeleteMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     soft: bool = False  # the record's stream is kept for its forks; else it is in ``removed``
     removed: tuple[int, ...] = ()
     released: int | None = None  # the surviving source that lost one reference
+
+
+def delete_meta(removals: list[Removal], now_ms: int, expired: bool) -> DeleteMeta:
+    """The metadata that says everything one deletion does."""
+    first, last = removals[0], removals[-1]
+    return DeleteMeta(
+        now_ms,
+        expired,
+        soft=first.after is not None,
+        removed=tuple(r.before.stream_id for r in removals if r.after is None),
+        released=last.before.stream_id if last is not first and last.after is not None else None,
+    )
 
 
 class TouchMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):

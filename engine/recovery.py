@@ -24,11 +24,13 @@ from .._native.log import Log
 from .._native.segment import Segment, SegmentDamaged
 from .._native.tail import Tail
 from .._native.wal_types import Checkpoint as LogPosition
+from .._native.wal_types import Recovery
 from ..protocol.retention import noted_append, trimmed
 from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .catalog import Binding, Catalog, Change, Cold, Entry
 from .directory import DataDirectory, open_directory, open_error
 from .errors import Damaged, OpenError, ReadOnly, StorageError
+from .leftovers import Leftovers
 from .metadata import Checkpoint, Metadata, SegmentEntry
 from .operations import Operations, touch_interval_ms
 from .options import KIB, MIB, FileStoreOptions, Limits
@@ -37,6 +39,7 @@ from .records import (
     AppendMeta,
     CreateMeta,
     DeleteMeta,
+    Kind,
     QuarantineMeta,
     Row,
     TouchMeta,
@@ -66,6 +69,7 @@ class Opened:
     segments: tuple[Segment, ...]  # newest first
     listed: dict[int, SegmentEntry]  # by number
     read_only: bool
+    lost: str | None  # the place in the log behind which all is lost, until it was repaired
 
 
 def open_store(
@@ -141,7 +145,9 @@ def _open(
     checkpoint = written or FIRST
     listed = metadata.segments()
     segments = _open_segments(directory, listed, disk)
-    leftovers = _leftovers(directory, metadata, disk, checkpoint)
+    leftovers = Leftovers(directory, metadata, disk, checkpoint)
+    if written is None and len(leftovers):
+        raise _rows_missing(directory)
     log = _log(directory, disk, options)
     _require_room(log, limits)
     slack = AccessSlack(checkpoint)
@@ -149,11 +155,11 @@ def _open(
     projection = Projection()
     operations = Operations(catalog, projection, log, limits, now)
     operations.next_stream_id = checkpoint.next_stream_id
-    replay = Replay(catalog, projection, operations)
+    replay = Replay(catalog, projection, operations, leftovers)
     start = None
     if written is not None:
         start = LogPosition(written.lsn, written.file_seq, written.position)
-    result = log.recover(start, replay.apply)
+    result = log.recover(start, replay.apply, replay.objection)
     if result.damage and written is None:
         raise _rows_missing(directory)
     replay.allow_for_accesses()
@@ -170,21 +176,15 @@ def _open(
     for torn in result.torn:
         logger.warning("torn tail of the log, never acknowledged, cut off and kept: %s", torn)
     read_only = bool(result.damage)
-    if not read_only:  # else rows may be older than the segments
-        for path in leftovers:
-            disk.unlink(path)
     if read_only:
-        where = "; ".join(str(damage) for damage in result.damage)
-        operations.write_refusal = ReadOnly(
-            f"{directory.path}: acknowledged records are damaged ({where}); "
-            "open for reading only; `durastream verify` says what is hit, `durastream repair` "
-            "mends what can be mended"
-        )
+        operations.write_refusal = _refusal(directory, result)
         logger.error("%s", operations.write_refusal)
-    elif replay.record_count:
-        logger.info("replayed %d records of the log", replay.record_count)
-    if replay.damaged_count and not read_only:
-        _keep_damaged_files(disk, directory)
+    else:
+        leftovers.remove()  # not before: rows may be older than the segments
+        if replay.record_count:
+            logger.info("replayed %d records of the log", replay.record_count)
+        if replay.damaged_count:
+            _keep_damaged_files(disk, directory)
     return Opened(
         directory,
         metadata,
@@ -196,6 +196,16 @@ def _open(
         segments,
         {entry.number: entry for entry in listed},
         read_only,
+        str(result.damage[0]) if read_only else None,
+    )
+
+
+def _refusal(directory: DataDirectory, result: Recovery) -> ReadOnly:
+    where = "; ".join(str(damage) for damage in result.damage)
+    return ReadOnly(
+        f"{directory.path}: acknowledged records are damaged ({where}); "
+        "open for reading only; `durastream verify` says what is hit, `durastream repair` "
+        "mends what can be mended"
     )
 
 
@@ -236,29 +246,6 @@ def _open_segments(
             raise Damaged(what, os.fspath(path)) from error
         segments.append(segment)
     return tuple(segments)
-
-
-def _leftovers(
-    directory: DataDirectory, metadata: Metadata, disk: Disk, checkpoint: Checkpoint
-) -> list[Path]:
-    """Segments that are not part of the store: their commit never came, or they were merged.
-
-    Raises: Damaged for one that was committed: then rows were lost, and with them what it holds.
-    """
-    listed = {directory.segment(entry.number).name for entry in metadata.segments()}
-    obsolete = metadata.obsolete()
-    found = []
-    for name in disk.list_directory(directory.segments):
-        if not name.endswith(".seg") or name in listed:
-            continue
-        number = int(name[:-4]) if name[:-4].isdecimal() else checkpoint.next_segment
-        if number < checkpoint.next_segment and number not in obsolete:
-            what = f"table segments: no row for {name}, which was committed"
-            raise Damaged(f"{what} (run `durastream repair`)", "meta.lmdb")
-        found.append(directory.segments / name)
-    if found and metadata.checkpoint() is None:
-        raise _rows_missing(directory)
-    return found
 
 
 def _has_segments(disk: Disk, directory: DataDirectory) -> bool:
@@ -313,12 +300,30 @@ class AccessSlack:
 class Replay:
     """Applies records to the catalog as the steps that logged them did."""
 
-    def __init__(self, catalog: Catalog, projection: Projection, operations: Operations) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        projection: Projection,
+        operations: Operations,
+        leftovers: Leftovers,
+    ) -> None:
         self._catalog = catalog
         self._projection = projection
         self._operations = operations
+        self._leftovers = leftovers
+        self._last_lsn = 0
         self.record_count = 0
         self.damaged_count = 0
+        self._hidden: int | None = None  # LSN of a damaged record of others than its own stream
+
+    def objection(self) -> tuple[int, str] | None:
+        """Why the log is damaged as a whole, though every record's header is right.
+
+        A creation that is damaged hides the path, a deletion what went with it.
+        """
+        if self._hidden is None:
+            return self._leftovers.objection(self._last_lsn)
+        return self._hidden, "the record of a creation or deletion is damaged"
 
     def apply(
         self,
@@ -333,8 +338,11 @@ class Replay:
     ) -> Tail | None:
         """Called for each record, in order; the tail that its data belongs to, if any."""
         self.record_count += 1
+        self._last_lsn = lsn
         if damaged:
             self.damaged_count += 1
+            if self._hidden is None and kind in (Kind.CREATE, Kind.DELETE):
+                self._hidden = lsn
             self._quarantine(lsn, stream_id, base)
             return None
         decoded = decode_meta(kind, meta)

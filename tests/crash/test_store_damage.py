@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from durastream.engine.errors import Damaged, OpenError, ReadOnly, StreamQuarantined
+from durastream.engine.errors import (
+    Damaged,
+    OpenError,
+    ReadOnly,
+    StorageError,
+    StreamQuarantined,
+)
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.metadata import id_key
 from durastream.engine.options import MIB, FileStoreOptions, Limits
-from support.damage import lose_row, rows_of, write_row
-from support.stores import crash
+from support.damage import log_frames, lose_row, rows_of, write_row
+from support.stores import contents, crash
 
 OPTIONS = FileStoreOptions(
     wal_file_size=2 * MIB,
@@ -328,3 +334,151 @@ def test_segments_newer_than_the_rows_are_not_thrown_away(written, tmp_path):
     assert store.read_only
     store.close()
     assert sorted((tmp_path / "segments").iterdir()) == segments
+
+
+# -- damage that hides whom it hit ---------------------------------------------------------
+
+
+def test_a_stream_that_lost_its_last_record_is_not_said_to_be_complete(written, tmp_path):
+    written.append("/bad", b"the very last of it")
+    written.append("/good", b"third;")
+    crash(written)
+    flip(log_file(tmp_path), b"the very last of it")
+    store = open_store(tmp_path)
+    result = store.read("/bad")
+    assert bytes(result) == b"before;" + MARK + b"after;"
+    assert not result.up_to_date
+    with pytest.raises(StreamQuarantined):
+        store.read("/bad", result.next_offset)
+    with pytest.raises(StreamQuarantined):
+        store.wait_for_messages("/bad", result.next_offset, 0)
+    store.close()
+
+
+@pytest.fixture
+def cut_off(written, tmp_path):
+    """A store whose log is damaged before the creation of a stream, and read-only for it."""
+    written.create("/later", initial_data=b"behind the damage")
+    written.append("/good", b"third;")
+    crash(written)
+    flip(log_file(tmp_path), MARK, shift=-80)
+    store = open_store(tmp_path)
+    assert store.read_only
+    yield store
+    store.close()
+
+
+def test_a_damaged_log_does_not_say_that_a_stream_is_complete(cut_off):
+    result = cut_off.read("/good")
+    assert bytes(result) == b"first;"
+    assert not result.up_to_date
+    for read in (
+        lambda: cut_off.read("/good", result.next_offset),
+        lambda: cut_off.read("/good", "now"),
+        lambda: cut_off.wait_for_messages("/good", result.next_offset, 0),
+        lambda: asyncio.run(cut_off.aio.read("/good", result.next_offset)),
+    ):
+        with pytest.raises(StreamQuarantined, match="an acknowledged frame is damaged"):
+            read()
+
+
+def test_a_damaged_log_does_not_say_that_a_stream_is_not_there(cut_off):
+    for use in (
+        lambda: cut_off.read("/later"),
+        lambda: cut_off.get("/later"),
+        lambda: cut_off.append("/later", b"x"),
+        lambda: cut_off.delete("/later"),
+        lambda: cut_off.create("/fork", forked_from="/later"),
+        lambda: asyncio.run(cut_off.aio.get("/later")),
+        cut_off.list,
+    ):
+        with pytest.raises(ReadOnly, match=r"damaged \(.*byte \d+: "):
+            use()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_damaged_creation_or_deletion_is_damage_to_the_log(written, tmp_path, ends):
+    written.create("/gone", initial_data=b"of a stream that is gone")
+    if ends:
+        written.flush()
+        written.delete("/gone")
+    written.append("/good", b"third;")
+    crash(written)
+    path = log_file(tmp_path)
+    if ends:
+        record = next(r for f in log_frames(path) for r in f.records if r.header.kind == 3)
+        flip(path, record.meta, shift=1)
+    else:
+        flip(path, b"of a stream that is gone")
+    before = path.read_bytes()
+    store = open_store(tmp_path)
+    assert store.read_only
+    with pytest.raises(StorageError, match=r"log record \d+;|of a creation or deletion"):
+        contents(store, "/gone")
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_path_whose_key_is_damaged_is_not_said_to_be_unknown(written, tmp_path):
+    written.flush()
+    written.close()
+    data = tmp_path / "meta.lmdb" / "data.mdb"
+    raw = data.read_bytes()
+    key = b"\x00/bad\x92"  # and the beginning of its value
+    assert raw.count(key) >= 1
+    data.write_bytes(raw.replace(key, b"\x00/bae\x92"))
+    store = open_store(tmp_path)
+    for use in (lambda: store.read("/bad"), lambda: store.create("/bad")):
+        with pytest.raises(Damaged, match="/bad' of table paths, or one beside it"):
+            use()
+    assert bytes(store.read("/good")) == b"first;second;"
+    store.create("/zebra")  # far from it
+    store.close()
+    open_store(tmp_path).close()
+
+
+def test_a_path_that_leads_to_no_row_says_so(written, tmp_path):
+    written.flush()
+    written.close()
+    write_row(tmp_path, "streams", id_key(2), None)
+    store = open_store(tmp_path)
+    with pytest.raises(Damaged, match="the row of stream 2, /bad, is missing"):
+        store.read("/bad")
+    store.close()
+
+
+def test_lmdb_of_another_store_is_refused(written, tmp_path):
+    written.close()
+    other = open_store(tmp_path / "other")
+    other.create("/x")
+    other.close()
+    shutil.copy(tmp_path / "other/meta.lmdb/data.mdb", tmp_path / "meta.lmdb/data.mdb")
+    with pytest.raises(Damaged, match="belongs to store"):
+        open_store(tmp_path)
+
+
+def test_a_meta_page_that_leads_to_an_older_commit_is_refused(written, tmp_path):
+    """One bit makes the older of LMDB's two meta pages the newer one."""
+    written.flush()
+    written.close()
+    data = tmp_path / "meta.lmdb" / "data.mdb"
+    raw = bytearray(data.read_bytes())
+    places = [16 + 128, 4096 + 16 + 128]
+    numbers = [int.from_bytes(raw[at : at + 8], "little") for at in places]
+    older = places[numbers.index(min(numbers))]
+    raw[older : older + 8] = (max(numbers) + 1).to_bytes(8, "little")
+    data.write_bytes(raw)
+    with pytest.raises(Damaged, match="LMDB's"):
+        open_store(tmp_path)
+
+
+def test_damaged_pages_are_refused_before_lmdb_reads_them(written, tmp_path):
+    written.flush()
+    written.close()
+    data = tmp_path / "meta.lmdb" / "data.mdb"
+    raw = data.read_bytes()
+    node = b"\x00\x00\x00\x08\x00" + id_key(2) + b"\x93"
+    assert raw.count(node) >= 1
+    data.write_bytes(raw.replace(node, b"\x30" + node[1:]))
+    with pytest.raises(Damaged, match=r"LMDB's page \d+: a node reaches .*/data\.mdb, byte \d+"):
+        open_store(tmp_path)

@@ -85,3 +85,26 @@ def test_system_errors_say_what_to_do(tmp_path, number, kind, text):
     found = open_error(tmp_path, OSError(number, os.strerror(number), "name"))
     assert isinstance(found, kind)
     assert text in str(found)
+
+
+def test_no_flipped_bit_of_format_goes_unnoticed(tmp_path):
+    opened(tmp_path)
+    path = tmp_path / "FORMAT"
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        raw = bytearray(content)
+        raw[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(raw)
+        if names_another_store(raw):
+            continue  # another id: every file of the store says so
+        with pytest.raises(OpenError):
+            opened(tmp_path)
+
+
+def names_another_store(raw):
+    """Whether only the store id differs from what was written, and is one."""
+    head, tail = b'{"format":1,"store_id":"', b'","name":"durastream"}\n'
+    digits = raw[len(head) : -len(tail)]
+    return (
+        raw.startswith(head) and raw.endswith(tail) and not set(digits) - set(b"0123456789abcdef")
+    )

@@ -14,6 +14,7 @@ from durastream.engine.repair_run import repair_directory
 from support.damage import (
     extent_fields,
     flip,
+    log_frames,
     lose_row,
     rows_of,
     segment_files,
@@ -33,7 +34,11 @@ def flushed(used, folder):
         raw = bytearray(path.read_bytes())
         end = checkpoint.position if int(path.stem) == checkpoint.file_seq else len(raw)
         if int(path.stem) <= checkpoint.file_seq:
+            # The last header stays: without it the log would be older than the checkpoint.
+            last = max((f.position for f in log_frames(path) if f.position < end), default=4096)
+            header = raw[last : last + 64] if last < end else b""
             raw[4096:end] = bytes(end - 4096)
+            raw[last : last + len(header)] = header
             path.write_bytes(raw)
     assert damage_codes(folder) == set()
     return used

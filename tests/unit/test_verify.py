@@ -380,15 +380,13 @@ def test_lmdb_pages_that_lead_nowhere_are_one_finding(data):
     # A node of LMDB: value size (u32), flags (u16), key size (u16), key, value.
     node = b"\x00\x00\x00\x08\x00" + id_key(3) + b"\x93"
     path.write_bytes(path.read_bytes().replace(node, b"\x30" + node[1:]))  # 800 MiB long
-    assert "table streams" in only(data, "rows-unreadable").what
+    assert "a node reaches beyond the page" in only(data, "rows-unreadable").what
 
 
 def test_lmdb_pages_that_would_kill_the_reader_are_found_without_dying(data):
     path = data / "meta.lmdb" / "data.mdb"
     path.write_bytes(path.read_bytes()[: 3 * 4096])  # the last page is named, and not there
-    (found,) = verify(data, probe=True)
-    assert found.code == "rows-unreadable"
-    assert "reading them ends in SIG" in found.what
+    assert "the file ends before it" in only(data, "rows-unreadable").what
 
 
 def test_lmdb_cut_short_or_missing_is_found(data):

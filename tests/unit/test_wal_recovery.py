@@ -256,11 +256,19 @@ def test_a_damaged_watermark_frame_hides_nothing() -> None:
 def test_the_log_ends_before_the_checkpoint() -> None:
     target = written(1)
     recovery, _, _ = recover(target, Checkpoint(9, 1, position_of(9)))
-    assert recovery.damage == []  # nothing is there, and nothing needs to be
+    assert "older than the checkpoint" in recovery.damage[0].what
     target = written(2)
     target.overwrite(wal_path(1), position_of(1), bytes(2 * PAGE))
     recovery, _, _ = recover(target, Checkpoint(2, 2, PAGE))
     assert "missing" in recovery.damage[0].what
+
+
+@pytest.mark.parametrize("part", ["header", "record"])
+def test_damage_before_the_checkpoint_is_no_loss(part: str) -> None:
+    target = written(4)
+    flip(target, 1, position_of(3) + (20 if part == "header" else 100))
+    recovery, replay, _ = recover(target, Checkpoint(3, 1, position_of(4)))
+    assert (recovery.damage, replay.lsns) == ([], [4])
 
 
 def test_an_unreadable_place_is_damage() -> None:
