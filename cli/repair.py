@@ -34,10 +34,23 @@ _SHOWN_MAX = 20  # lines of one kind
 )
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option(
+    "--close-doubtful",
+    is_flag=True,
+    help="Where nobody can tell which streams lost records, take no more writes to any of those "
+    "that may have, until they are deleted and created again.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; implies --yes.")
 @click.pass_context
-def repair(ctx: click.Context, directory: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
+def repair(
+    ctx: click.Context,
+    directory: Path,
+    dry_run: bool,
+    close_doubtful: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Repair the data directory DIR: rebuild what is damaged from what is whole.
 
     Rows are rebuilt from segments and log, segments from their extents, the log record by
@@ -54,7 +67,13 @@ def repair(ctx: click.Context, directory: Path, dry_run: bool, yes: bool, as_jso
 
     with exit_status(ctx):
         started = time.monotonic()
-        outcome = repair_directory(directory, may_change=not dry_run, watch=_watch, approve=approve)
+        outcome = repair_directory(
+            directory,
+            may_change=not dry_run,
+            close_doubtful=close_doubtful,
+            watch=_watch,
+            approve=approve,
+        )
         seconds = time.monotonic() - started
         if as_json:
             click.echo(_json(directory, outcome, seconds))
@@ -141,6 +160,8 @@ def _plan(report: RepairReport) -> Iterator[str]:
     yield from _shortened([f"  {_red('LOST      ')}{line}" for line in losses])
     if not losses:
         yield _row("Lost", "nothing")
+    if report.closed_count:
+        yield _row("Closed", f"{count_text(report.closed_count, 'stream')} that may have lost some")
     yield ""
 
 

@@ -21,6 +21,7 @@ from .directory import lock_file, open_error
 from .errors import UnknownFormat
 from .metadata import SegmentEntry
 from .repair_build import LSN_JUMP, ROWS, Builder, Numbers
+from .repair_coverage import Coverage
 from .repair_exchange import Exchange, Plan, folders, new_name
 from .repair_identity import Identity, identify
 from .repair_rows import OldRows, gather, read_old_rows
@@ -43,6 +44,7 @@ class RepairReport:
     aside: list[tuple[str, str]] = field(default_factory=list)  # file, why it is not used
     losses: list[Loss] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)  # records of streams that nobody knows
+    closed_count: int = 0  # streams that take no more writes, as they may have lost some of them
 
     @property
     def has_losses(self) -> bool:
@@ -62,6 +64,8 @@ class Repair:
         disk: the seam that all goes through, but LMDB; None: the real disk.
         metadata_path: LMDB's directory if ``disk`` is simulated.
         probe: read LMDB in a process of its own first, which damaged pages may kill.
+        close_doubtful: where nobody can tell which streams lost records, take no more writes to
+            any that may have: else what was lost might be followed by other bytes at its offsets.
 
     Raises: DirectoryInUse, OpenError.
     """
@@ -73,11 +77,13 @@ class Repair:
         metadata_path: Path | None = None,
         *,
         probe: bool = True,
+        close_doubtful: bool = False,
     ) -> None:
         self._path = path
         self._disk = disk or PosixDisk()
         self._metadata_path = metadata_path
         self._probe = probe
+        self._close_doubtful = close_doubtful
         self._lock: int | None = None
         self.report = RepairReport(str(path))
         self._identity: Identity
@@ -169,8 +175,11 @@ class Repair:
         self._states = States(known, self._segments, self._log)
         self._states.replay(self._floor)
         self._states.agree()
-        self._states.cover()
+        coverage = Coverage(self._states, self._segments, self._log)
+        coverage.cover()
         self._describe()
+        if self._close_doubtful and self.report.missing:
+            self.report.closed_count = coverage.close_doubtful(self.report.missing)
 
     def _describe(self) -> None:
         report, segments = self.report, self._segments

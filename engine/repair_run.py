@@ -51,13 +51,14 @@ def repair_directory(
     *,
     probe: bool = True,
     may_change: bool = True,
+    close_doubtful: bool = False,
     watch: Watch = just_run,
     approve: Approve = lambda found, report: True,
 ) -> Outcome:
     """Repair the directory ``path``, which no store may have open.
 
     Args:
-        disk, metadata_path, probe: see ``Repair``.
+        disk, metadata_path, probe, close_doubtful: see ``Repair``.
         may_change: False: only say what would be done.
         watch: runs the steps.
         approve: asked before anything is changed; False leaves all as it is.
@@ -77,7 +78,7 @@ def repair_directory(
     outcome.found = mendable(verification.report.findings)
     if not outcome.found:
         return outcome
-    with Repair(path, disk, metadata_path, probe=probe) as repair:
+    with Repair(path, disk, metadata_path, probe=probe, close_doubtful=close_doubtful) as repair:
         watch("Reading", repair.total_size, repair.survey())
         outcome.report = repair.report
         if not may_change or not approve(outcome.found, repair.report):

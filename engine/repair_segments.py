@@ -44,6 +44,7 @@ class Held:
     base: int
     end: int  # as written
     append_end: int  # behind the last append that is whole; ``end`` if nothing is damaged
+    file: str  # the segment's name
     salvaged: SalvagedExtent | None = None  # of a damaged segment
     used_end: int = 0  # up to where the bytes are kept
 
@@ -150,13 +151,15 @@ class SegmentReader:
                     yield size
                     done += size
                 found.size = segment.size
-                found.extents = [_whole(segment.extent(i)) for i in range(segment.extent_count)]
+                found.extents = [
+                    _whole(found, segment.extent(i)) for i in range(segment.extent_count)
+                ]
                 return
             finally:
                 segment.close()
         salvaged = salvage_segment(self._disk, self._folder / found.name)
         found.salvaged, found.size = salvaged, salvaged.size
-        found.extents = [_salvaged(extent) for extent in salvaged.extents]
+        found.extents = [_salvaged(found, extent) for extent in salvaged.extents]
         yield max(0, salvaged.size - done)
 
     def open(self, found: SegmentFile) -> Segment:
@@ -232,13 +235,13 @@ def _verified(segment: Segment) -> Iterator[int]:
     yield left
 
 
-def _whole(extent: Extent) -> Held:
-    return Held(extent.stream_id, extent.base, extent.end, extent.end)
+def _whole(found: SegmentFile, extent: Extent) -> Held:
+    return Held(extent.stream_id, extent.base, extent.end, extent.end, found.right_name)
 
 
-def _salvaged(extent: SalvagedExtent) -> Held:
+def _salvaged(found: SegmentFile, extent: SalvagedExtent) -> Held:
     append_end = extent.append_end if extent.data_end < extent.end else extent.end
-    return Held(extent.stream_id, extent.base, extent.end, append_end, salvaged=extent)
+    return Held(extent.stream_id, extent.base, extent.end, append_end, found.right_name, extent)
 
 
 def _first_page(disk: Disk, path: Path) -> bytes:

@@ -8,16 +8,13 @@ or writes a file.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from .._native.wal_types import ScannedRecord
-from ..protocol.headers import is_json
 from ..protocol.state import StreamState
 from .log_states import LoggedStream, LogStates
-from .needs import Need, follow, need_of
 from .records import Kind, QuarantineMeta, Row
 from .repair_rows import Known, Producers
 from .repair_segments import Held, Segments
@@ -49,6 +46,16 @@ class Final:
             or self.known.is_newer
         )
 
+    def quarantine_at(self, position: int, where: str) -> None:
+        """Serve nothing from there on, unless that is so already."""
+        if self.quarantine is None or self.quarantine.position > position:
+            self.quarantine = QuarantineMeta(position, where)
+
+    def was_quarantined(self, position: int) -> bool:
+        """Whether it could not be read beyond there before this repair, either."""
+        before = self.known.row.quarantine if self.known is not None else None
+        return before is not None and before.position <= position
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -62,13 +69,18 @@ class Loss:
 
 
 class States:
-    """Every stream, step by step: ``replay``, ``agree``, ``cover``."""
+    """Every stream, step by step: ``replay``, ``agree``; then ``repair_coverage``.
+
+    Attributes:
+        parts: what segments hold of each stream, in the order of its positions.
+        losses: what is lost, as far as it can be told.
+        streams: the outcome.
+    """
 
     def __init__(self, known: dict[int, Known], segments: Segments, log: SalvagedLog) -> None:
         self._known = known
-        self._gone = [f"segment {lost.number}" for lost in segments.lost if lost.number]
         self._log = log
-        self._parts = _parts(segments)
+        self.parts = _parts(segments)
         self.losses: list[Loss] = []
         self.streams: dict[int, Final] = {}
         self._raise_tails()
@@ -79,7 +91,7 @@ class States:
             state = found.row.state
             if found.doubt is None or state is None:
                 continue
-            ends = [held.end for held in self._parts.get(found.stream_id, ())]
+            ends = [held.end for held in self.parts.get(found.stream_id, ())]
             tail = max([state.tail, *ends])
             quarantine = found.row.quarantine or QuarantineMeta(tail, found.doubt)
             found.row = Row(replace(state, tail=tail), found.row.lsn, quarantine)
@@ -91,7 +103,7 @@ class States:
     def stream_ids(self) -> set[int]:
         """Of every stream that was ever met."""
         logged = {record.scanned.stream_id for record in self._log.records}
-        return {0, *logged, *self._known, *self._parts}
+        return {0, *logged, *self._known, *self.parts}
 
     # -- the log -------------------------------------------------------------------------------
 
@@ -158,7 +170,7 @@ class States:
                 start, end = spans.get(record.stream_id, (record.base, record.base))
                 end = max(end, record.base + record.data_size)
                 spans[record.stream_id] = min(start, record.base), end
-        for stream_id, parts in self._parts.items():
+        for stream_id, parts in self.parts.items():
             if stream_id not in self.streams:
                 spans[stream_id] = parts[0].base, max(held.end for held in parts)
         for stream_id, (start, end) in spans.items():
@@ -174,7 +186,7 @@ class States:
         """One stream a path; forks have sources, and sources count their forks."""
         self._one_of_each_path()
         self._end_sources()
-        live = {final.stream_id: final for final in self._live()}
+        live = {final.stream_id: final for final in self.live()}
         forks = Counter(
             final.state.source_id
             for final in live.values()
@@ -188,13 +200,13 @@ class States:
             if final.state.ref_count != count:
                 final.state = replace(final.state, ref_count=count)
 
-    def _live(self) -> list[Final]:
+    def live(self) -> list[Final]:
         return [final for final in self.streams.values() if final.state is not None]
 
     def _one_of_each_path(self) -> None:
         """Of two streams at one path the later one is there: the end of the other is lost."""
         newest: dict[str, Final] = {}
-        for final in sorted(self._live(), key=lambda final: final.stream_id):
+        for final in sorted(self.live(), key=lambda final: final.stream_id):
             assert final.state is not None
             older = newest.get(final.state.path)
             if older is not None:
@@ -206,10 +218,10 @@ class States:
     def _end_sources(self) -> None:
         """A deleted stream is kept for its forks: where they are lost, it goes with them."""
         while True:
-            named = {f.state.source_id for f in self._live() if f.state is not None}
+            named = {f.state.source_id for f in self.live() if f.state is not None}
             idle = [
                 final
-                for final in self._live()
+                for final in self.live()
                 if final.state is not None
                 and final.state.soft_deleted
                 and final.stream_id not in named
@@ -230,100 +242,12 @@ class States:
         source = live.get(state.source_id)
         if source is None or source.state is None:
             what = f"its source {state.forked_from} is lost, and with it what it inherited"
-            self._quarantine(final, 0, what)
+            final.quarantine_at(0, what)
             final.state = replace(state, source_id=None)
-            self.losses.append(Loss(final.stream_id, state.path, 0, state.tail, what))
         elif source.state.tail < state.base:
             end = source.state.tail
-            self._quarantine(source, end, f"what its fork {state.path} inherited is lost")
+            source.quarantine_at(end, f"what its fork {state.path} inherited is lost")
             source.state = replace(source.state, tail=state.base)
-
-    def _quarantine(self, final: Final, position: int, where: str) -> None:
-        if final.quarantine is None or final.quarantine.position > position:
-            final.quarantine = QuarantineMeta(position, where)
-
-    # -- bytes ---------------------------------------------------------------------------------
-
-    def cover(self) -> None:
-        """Find each stream's bytes in segments and log; quarantine it where they end."""
-        logged, inherited = self._logged(), self._inherited()
-        for final in self._live():
-            state = final.state
-            assert state is not None
-            need = need_of(state, inherited)
-            parts = self._parts.get(final.stream_id, [])
-            end = self._walk(final, need, parts, logged.get(final.stream_id, {}))
-            readable = need.end
-            if final.quarantine is not None:
-                readable = min(readable, max(need.start, final.quarantine.position))
-            if end < readable:
-                self._quarantine(final, end, self._why(parts, end))
-            self._report(final, state)
-
-    def _inherited(self) -> dict[int, Need]:
-        """What forks need of their sources: compaction left out the rest."""
-        inherited: dict[int, Need] = {}
-        for final in self._live():
-            assert final.state is not None
-            follow(final.state, self._state_of, inherited)
-        return inherited
-
-    def _state_of(self, stream_id: int) -> StreamState | None:
-        found = self.streams.get(stream_id)
-        return None if found is None else found.state
-
-    def _logged(self) -> dict[int, dict[int, FoundRecord]]:
-        """Records with data that are whole, by stream and position."""
-        found: dict[int, dict[int, FoundRecord]] = {}
-        for record in self._log.records:
-            if record.scanned.data_size and not record.scanned.damaged:
-                found.setdefault(record.scanned.stream_id, {})[record.scanned.base] = record
-        return found
-
-    def _walk(
-        self, final: Final, need: Need, parts: list[Held], logged: dict[int, FoundRecord]
-    ) -> int:
-        """Where what is needed of a stream ends, or has a hole. Fills ``runs``."""
-        at, index = need.start, 0
-        while at < need.end:
-            while index < len(parts) and parts[index].append_end <= at:
-                index += 1
-            part = parts[index] if index < len(parts) else None
-            if part is not None and part.base <= at:
-                at = part.append_end
-                continue
-            record = logged.get(at)
-            size = 0 if record is None else record.scanned.data_size
-            if record is None or (part is not None and at + size > part.base):
-                break
-            if final.runs and _end(final.runs[-1][-1]) == at:
-                final.runs[-1].append(record)
-            else:
-                final.runs.append([record])
-            at += size
-        if at >= need.end or final.state is None:
-            return at
-        return _stretch(parts, at, is_json(final.state.content_type))
-
-    def _why(self, parts: list[Held], at: int) -> str:
-        for held in parts:
-            if held.salvaged is not None and held.used_end == at:
-                return f"a segment: {held.salvaged.damage}"
-        return f"{', '.join(self._gone)}, which is gone" if self._gone else "bytes that are lost"
-
-    def _report(self, final: Final, state: StreamState) -> None:
-        """Say what is lost by this repair, not what was under quarantine before."""
-        quarantine = final.quarantine
-        if quarantine is None or quarantine.position >= state.tail:
-            return
-        before = final.known.row.quarantine if final.known is not None else None
-        if before is not None and before.position <= quarantine.position:
-            return
-        if any(loss.stream_id == final.stream_id and loss.start == 0 for loss in self.losses):
-            return
-        self.losses.append(
-            Loss(final.stream_id, state.path, quarantine.position, state.tail, quarantine.where)
-        )
 
 
 def _parts(segments: Segments) -> dict[int, list[Held]]:
@@ -335,19 +259,3 @@ def _parts(segments: Segments) -> dict[int, list[Held]]:
     for found in parts.values():
         found.sort(key=lambda held: (held.base, held.append_end))
     return parts
-
-
-def _end(record: FoundRecord) -> int:
-    return record.scanned.base + record.scanned.data_size
-
-
-def _stretch(parts: Iterable[Held], at: int, is_json_stream: bool) -> int:
-    """Serve what is whole of the append that is damaged: messages, or bytes."""
-    for held in parts:
-        extent = held.salvaged
-        if extent is not None and held.append_end == at < held.end:
-            held.used_end = extent.data_end
-            if is_json_stream:
-                held.used_end = int(extent.ends[-1] >> 1) if len(extent.ends) else held.base
-            return held.used_end
-    return at

@@ -9,6 +9,7 @@ import pytest
 
 from durastream.engine.errors import StreamQuarantined
 from durastream.engine.records import Kind
+from durastream.engine.repair_run import repair_directory
 from support.damage import flip, log_file, log_frames
 from support.repair import check_repair, damage_codes, repaired, seen, seen_but
 from support.stores import contents, crash
@@ -326,3 +327,22 @@ def test_what_recovery_cut_off_does_not_come_back(folder, quick_opener):
     shutil.rmtree(folder / "meta.lmdb")
     outcome = check_repair(folder, quick_opener, expected)
     assert not outcome.has_losses
+
+
+def test_streams_that_may_have_lost_records_can_be_closed(used, folder, quick_opener):
+    """Then no offset that somebody may have seen is given out again for other bytes."""
+    path, frame = place_of(folder, b"4,5,")
+    flip(path, frame.position + RECORD + 20)
+    outcome = repair_directory(folder, probe=False, close_doubtful=True)
+    assert outcome.left == []
+    store = quick_opener()
+    closed = [path for path in used if is_quarantined(store, path)]
+    assert len(closed) == outcome.report.closed_count
+    assert "/json" in closed
+    assert "/late" not in closed  # it went on behind what is missing
+    store.append("/late", b"and on")
+
+
+def is_quarantined(store, path):
+    found = store._engine.metadata.find(path)
+    return found.quarantine is not None

@@ -16,6 +16,7 @@ from support.damage import (
     flip,
     log_frames,
     lose_row,
+    populate,
     rows_of,
     segment_files,
 )
@@ -28,6 +29,11 @@ GOOD, BAD, JSON, UNTIL = 1, 2, 3, 4  # stream ids
 @pytest.fixture
 def flushed(used, folder):
     """As ``used``, but the log has nothing any more of what the segments hold."""
+    forget_log(folder)
+    return used
+
+
+def forget_log(folder):
     with rows_of(folder) as rows:
         checkpoint = rows.checkpoint()
     for path in (folder / "wal").glob("0*.wal"):
@@ -41,7 +47,6 @@ def flushed(used, folder):
             raw[last : last + len(header)] = header
             path.write_bytes(raw)
     assert damage_codes(folder) == set()
-    return used
 
 
 def extent_of(path, stream_id):
@@ -100,9 +105,10 @@ def test_cut_in_the_middle(flushed, folder, quick_opener):
     os.truncate(path, extent_of(path, UNTIL)["data"] + 100_000)
     lost = {"/until", "/fork-of-fork"}
     outcome = check_repair(folder, quick_opener, flushed, lost)
-    spans = {loss.path: (loss.start, loss.end) for loss in outcome.report.losses}
-    assert spans["/until"] == (0, 262144)  # its ends are gone with the rest
-    assert spans["/fork-of-fork"] == (40, 48)
+    spans = [(loss.path, loss.start, loss.end) for loss in outcome.report.losses]
+    assert ("/until", 0, 262144) in spans  # its ends are gone with the rest
+    assert ("/fork-of-fork", 40, 48) in spans  # its own
+    assert ("/fork-of-fork", 37, 40) in spans  # of its source, which was deleted
 
 
 # -- wire bytes, ends, rows ----------------------------------------------------------------
@@ -300,3 +306,75 @@ def test_a_newer_format_is_left_alone(used, folder):
     with pytest.raises(UnknownFormat, match="upgrade"):
         repair_directory(folder)
     assert Format(2, store_id).format == 2
+
+
+# -- behind a compaction -------------------------------------------------------------------
+
+
+@pytest.fixture
+def merged(quick_opener, folder, tmp_path):
+    """A store whose segments were merged into one; the directory of its inputs; what is seen."""
+    store = quick_opener()
+    populate(store)
+    store.flush()
+    store.append("/bad", b"between;")
+    store.append("/good", b"third;", producer_id="other", producer_epoch=0, producer_seq=0)
+    store.delete("/json")
+    store.flush()
+    inputs = tmp_path / "inputs"
+    shutil.copytree(folder / "segments", inputs)
+    store.compact(everything=True)
+    store.append("/bad", b"after;")
+    found = seen(store)
+    crash(store)
+    assert [segment.level for segment in listed(folder)] == [1]
+    forget_log(folder)
+    return inputs, found
+
+
+def listed(folder):
+    with rows_of(folder) as rows:
+        return rows.segments()
+
+
+def test_rows_are_rebuilt_from_a_merged_segment(merged, folder, quick_opener):
+    shutil.rmtree(folder / "meta.lmdb")
+    outcome = check_repair(folder, quick_opener, merged[1])
+    assert not outcome.has_losses
+    assert [entry.level for entry in listed(folder)][:1] == [1]
+
+
+def test_inputs_that_were_left_do_not_count(merged, folder, quick_opener):
+    inputs, found = merged
+    shutil.copytree(inputs, folder / "segments", dirs_exist_ok=True)
+    shutil.rmtree(folder / "meta.lmdb")
+    outcome = check_repair(folder, quick_opener, found)
+    assert not outcome.has_losses
+    (number,) = {entry.number for entry in listed(folder) if entry.level == 1}
+    reasons = {why for _, why in outcome.report.aside}
+    assert reasons == {f"segment {number} holds all of it"}
+    assert len(outcome.report.aside) == 2
+
+
+def test_inputs_count_where_what_they_made_is_damaged(merged, folder, quick_opener):
+    inputs, found = merged
+    shutil.copytree(inputs, folder / "segments", dirs_exist_ok=True)
+    shutil.rmtree(folder / "meta.lmdb")
+    made = max(path for path in segment_files(folder) if not (inputs / path.name).exists())
+    flip(made, extent_of(made, UNTIL)["data"] + 70_000)
+    outcome = check_repair(folder, quick_opener, found)
+    assert not outcome.has_losses
+    assert outcome.report.aside == [
+        (f"segments/{made.name}", "the segments that it was made of are still there")
+    ]
+
+
+def test_a_block_of_a_merged_segment(merged, folder, quick_opener):
+    path = segment_files(folder)[0]
+    flip(path, extent_of(path, UNTIL)["data"] + 70_000)
+    outcome = check_repair(folder, quick_opener, merged[1], {"/until"})
+    assert [loss.start for loss in outcome.report.losses] == [65536]
+    store = quick_opener()
+    store.compact(everything=True)  # what was repaired can be merged
+    store.close()
+    assert damage_codes(folder) <= {"quarantine"}
