@@ -124,7 +124,9 @@ def _text(outcome: Outcome, seconds: float, *, dry_run: bool) -> Iterator[str]:
         yield f"Finished {finished['folder']}, which was cut short."
     report, ended = outcome.report, f"; {seconds:.1f} s."
     if report is None:
-        yield _verdict(f"Nothing to repair{ended}", good=True)
+        count = outcome.quarantined_count
+        kept = f", {count_text(count, 'stream')} under quarantine" if count else ""
+        yield _verdict(f"Nothing to repair{kept}{ended}", good=True)
         return
     if not outcome.is_done:
         if dry_run:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from .._native.disk import Disk, PosixDisk
 from .directory import lock_file, open_error
-from .errors import UnknownFormat
+from .errors import OpenError, UnknownFormat
 from .metadata import SegmentEntry
 from .repair_build import LSN_JUMP, ROWS, Builder, Numbers
 from .repair_coverage import Coverage
@@ -66,6 +66,7 @@ class Repair:
         probe: read LMDB in a process of its own first, which damaged pages may kill.
         close_doubtful: where nobody can tell which streams lost records, take no more writes to
             any that may have: else what was lost might be followed by other bytes at its offsets.
+        may_change: False: only for ``survey``; not even a LOCK is made.
 
     Raises: DirectoryInUse, OpenError.
     """
@@ -78,11 +79,13 @@ class Repair:
         *,
         probe: bool = True,
         close_doubtful: bool = False,
+        may_change: bool = True,
     ) -> None:
         self._path = path
         self._disk = disk or PosixDisk()
         self._metadata_path = metadata_path
         self._probe = probe
+        self._may_change = may_change
         self._close_doubtful = close_doubtful
         self._lock: int | None = None
         self.report = RepairReport(str(path))
@@ -97,9 +100,10 @@ class Repair:
         try:
             if not self._disk.exists(self._path):
                 raise UnknownFormat(f"{self._path}: no such directory")
-            name = "LOCK" if self._disk.exists(self._path / "LOCK") else "FORMAT"
-            if self._disk.exists(self._path / name):  # else nobody has it open
-                self._lock = lock_file(self._disk, self._path / name, os.O_RDONLY)
+            makes_lock = self._may_change and self._is_store()
+            if makes_lock or self._disk.exists(self._path / "LOCK"):  # else nobody has it open
+                flags = os.O_RDWR | os.O_CREAT if makes_lock else os.O_RDONLY
+                self._lock = lock_file(self._disk, self._path / "LOCK", flags)
         except OSError as error:
             raise open_error(self._path, error) from error
         return self
@@ -113,6 +117,10 @@ class Repair:
         if self._lock is not None:
             self._disk.close(self._lock)
             self._lock = None
+
+    def _is_store(self) -> bool:
+        names = ("FORMAT", "wal", "segments", ROWS)
+        return any(self._disk.exists(self._path / name) for name in names)
 
     # -- an exchange that was cut short --------------------------------------------------------
 
@@ -210,6 +218,8 @@ class Repair:
 
         Raises: OSError, lmdb.Error; then the directory is as it was, or a repair of it goes on.
         """
+        if self._lock is None:
+            raise OpenError(f"{self._path}: not locked, so that nothing may be changed")
         taken = folders(self._disk, self._path)
         begun = [name for name in taken if not self._exchange(name).has_plan]
         name = begun[0] if begun else new_name(self._disk, self._path, taken=taken)

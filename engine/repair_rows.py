@@ -151,6 +151,8 @@ def gather(reader: SegmentReader, segments: Segments, old: OldRows | None) -> di
     doubts: dict[int, Doubt] = {}
     for file in reversed(segments.files):
         _take_rows(reader, file, known, doubts)
+    for found in known.values():
+        found.producers = dict(found.stored_producers)
     if old is not None and not segments.has_all_rows:
         _ask(old, known, doubts)
     for stream_id, doubt in doubts.items():
@@ -175,7 +177,6 @@ def _take_rows(
             found = known[stream_id] = Known(stream_id, decode_row(raw), bytes(raw))
         for producer_id, state in producers.items():
             found.stored_producers.setdefault(producer_id, state)
-        found.producers = dict(found.stored_producers)
 
 
 def _ask(old: OldRows, known: dict[int, Known], doubts: dict[int, Doubt]) -> None:

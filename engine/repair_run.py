@@ -31,6 +31,7 @@ class Outcome:
     report: RepairReport | None = None  # None: there is nothing to repair
     is_done: bool = False
     left: list[Finding] = field(default_factory=list)  # damage afterwards, but for quarantines
+    quarantined_count: int = 0  # streams, before
 
     @property
     def has_losses(self) -> bool:
@@ -66,7 +67,7 @@ def repair_directory(
     Raises: DirectoryInUse, UnknownFormat, OpenError, OSError, lmdb.Error.
     """
     outcome = Outcome()
-    with Repair(path, disk, metadata_path, probe=probe) as repair:
+    with Repair(path, disk, metadata_path, probe=probe, may_change=may_change) as repair:
         if repair.interrupted and not may_change:
             raise OpenError(
                 f"{path}: a repair was cut short ({', '.join(repair.interrupted)}); it has to be "
@@ -75,10 +76,19 @@ def repair_directory(
         outcome.finished = repair.finish_interrupted()
     verification = Verification(path, disk, metadata_path, probe=probe)
     watch("Verifying", verification.total_size, verification.run())
-    outcome.found = mendable(verification.report.findings)
+    findings = verification.report.findings
+    outcome.found = mendable(findings)
+    outcome.quarantined_count = sum(found.code == "quarantine" for found in findings)
     if not outcome.found:
         return outcome
-    with Repair(path, disk, metadata_path, probe=probe, close_doubtful=close_doubtful) as repair:
+    with Repair(
+        path,
+        disk,
+        metadata_path,
+        probe=probe,
+        close_doubtful=close_doubtful,
+        may_change=may_change,
+    ) as repair:
         watch("Reading", repair.total_size, repair.survey())
         outcome.report = repair.report
         if not may_change or not approve(outcome.found, repair.report):

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from durastream.engine.errors import DirectoryInUse, UnknownFormat
+from durastream.engine.errors import DirectoryInUse, OpenError, UnknownFormat
 from durastream.engine.metadata import id_key
 from durastream.engine.repair import Repair
 from durastream.engine.repair_run import repair_directory
@@ -167,3 +167,17 @@ def test_rows_that_kill_their_reader_are_rebuilt(used, folder, quick_opener):
     assert not outcome.has_losses
     store = quick_opener()
     assert seen(store) == used
+
+
+def test_a_copy_without_a_lock_is_locked_all_the_same(used, folder, quick_opener):
+    (folder / "LOCK").unlink()
+    harm_log(folder)
+    before = picture(folder)
+    assert repair_directory(folder, may_change=False).report is not None
+    assert picture(folder) == before
+    with Repair(folder, probe=False), pytest.raises(DirectoryInUse):
+        quick_opener()
+    with Repair(folder, probe=False, may_change=False) as repair:
+        (folder / "LOCK").unlink()
+    with Repair(folder, probe=False, may_change=False) as repair, pytest.raises(OpenError):
+        list(repair.run())
