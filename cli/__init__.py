@@ -11,6 +11,8 @@ import click
 from .. import __version__
 from .backup import backup
 from .default_group import DefaultGroup
+from .export import export
+from .import_streams import import_streams
 from .inspect import inspect
 from .repair import repair
 from .restore import restore
@@ -41,4 +43,6 @@ main.add_command(verify)
 main.add_command(inspect)
 main.add_command(backup)
 main.add_command(restore)
+main.add_command(export)
+main.add_command(import_streams)
 main.add_command(repair)

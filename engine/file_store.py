@@ -42,6 +42,9 @@ from .maintenance import Maintenance
 from .operations import Seen
 from .options import FileStoreOptions, Limits
 from .store_base import StoreBase
+from .transfer_format import Incoming
+from .transfer_in import Import
+from .transfer_out import Export
 from .waiting import ThreadWaiter
 
 
@@ -292,6 +295,16 @@ class FileBackedStreamStore(StoreBase):
             pass
         assert backup.result is not None
         return backup.result
+
+    def exporting(
+        self, folder: str | os.PathLike[str], paths: Sequence[str] | None = None
+    ) -> Export:
+        """An export of some streams, or of all, to a folder; its ``run`` does it in steps."""
+        return Export(self._engine, Path(folder), self.list() if paths is None else paths)
+
+    def importing(self, streams: Sequence[Incoming]) -> Import:
+        """An import of streams from elsewhere; its ``run`` does it in steps."""
+        return Import(self._engine, streams)
 
     def sweep(self) -> int:
         """Log the end of expired streams now; how many. The store does so by itself."""

@@ -110,7 +110,7 @@ class Operations:
 
         Raises: Cold, StreamNotFound, StreamGone.
         """
-        entry = self._current(seen, path).reserved
+        entry = self.current(seen, path).reserved
         state = entry.reserved if entry is not None else None
         if entry is None or state is None:
             raise StreamNotFound(path)
@@ -126,7 +126,7 @@ class Operations:
         """
         binding = self._catalog.binding(path)
         if self._expires(binding.reserved) or self._is_over(binding.visible):
-            kept = self._current(seen, path).reserved
+            kept = self.current(seen, path).reserved
             return None if kept is None or kept.reserved is None else (kept, kept.reserved)
         entry = binding.visible
         if entry is None or entry.visible is None:
@@ -152,7 +152,7 @@ class Operations:
             raise StreamGone(path)
         return found
 
-    def _current(self, seen: Seen, path: str) -> Binding:
+    def current(self, seen: Seen, path: str) -> Binding:
         """The binding of a path, after the end of an expired stream was logged."""
         binding = self._catalog.binding(path)
         entry = binding.reserved
@@ -190,7 +190,7 @@ class Operations:
         self, seen: Seen, request: CreateRequest, body: Body, boundaries: SourceBoundaries
     ) -> Stream:
         """``boundaries`` are those of the source, if it is to be a fork."""
-        binding = self._current(seen, request.path)
+        binding = self.current(seen, request.path)
         existing = binding.reserved.reserved if binding.reserved is not None else None
         source = self._source(seen, request)
         state = source.reserved if source is not None else None
@@ -210,7 +210,7 @@ class Operations:
             assert existing is not None
             return describe(existing)
         assert isinstance(payload, Payload)
-        self._log_create(seen, binding, created.state, payload)
+        self.log_create(seen, binding, created.state, payload)
         if created.source is not None:
             assert source is not None
             self._change(seen.lsn, source, created.source)
@@ -219,7 +219,7 @@ class Operations:
     def _source(self, seen: Seen, request: CreateRequest) -> Entry | None:
         if request.forked_from is None:
             return None
-        return self._current(seen, request.forked_from).reserved
+        return self.current(seen, request.forked_from).reserved
 
     def _depth(self, state: StreamState | None) -> int:
         """The number of sources above a stream. Raises: Cold."""
@@ -229,9 +229,10 @@ class Operations:
             depth += 1
         return depth
 
-    def _log_create(
+    def log_create(
         self, seen: Seen, binding: Binding, state: StreamState, payload: Payload
     ) -> None:
+        """Log a new stream, decided on already, at a path that names none."""
         entry = Entry(state, lsn=0, visible=False)
         lsn = self._stage(seen, Kind.CREATE, state, state.base, CreateMeta(state), payload, entry)
         self.next_stream_id += 1
@@ -282,7 +283,7 @@ class Operations:
             return decision
         self._require_writable(entry)
         assert isinstance(payload, Payload) or request.is_empty
-        self._log_append(
+        self.log_append(
             seen,
             entry,
             decision.state,
@@ -301,13 +302,13 @@ class Operations:
                 self.touch(entry)
             return decision
         self._require_writable(entry)
-        self._log_append(seen, entry, decision.state, decision.producer, producer, None, None)
+        self.log_append(seen, entry, decision.state, decision.producer, producer, None, None)
         return decision.result
 
     def _known(self, entry: Entry, producer: ProducerRequest | None) -> ProducerState | None:
         return None if producer is None else self._catalog.producer(entry, producer.producer_id)
 
-    def _log_append(
+    def log_append(
         self,
         seen: Seen,
         entry: Entry,
@@ -317,6 +318,7 @@ class Operations:
         seq: str | None,
         payload: Payload | None,
     ) -> None:
+        """Log an append, a close or a producer's state, decided on already."""
         before = entry.reserved
         assert before is not None
         meta = AppendMeta(
@@ -374,7 +376,7 @@ class Operations:
     # -- the end of a stream -------------------------------------------------------------------
 
     def delete(self, seen: Seen, path: str) -> bool:
-        binding = self._current(seen, path)
+        binding = self.current(seen, path)
         entry = binding.reserved
         if entry is None or entry.reserved is None:
             return False
