@@ -16,9 +16,9 @@ import click
 
 from ..engine.errors import StorageError
 from ..engine.transfer_format import StreamLine
-from ..engine.transfer_source import open_source
 from ..protocol.errors import StreamError
 from .exit_status import OK
+from .export_source import open_source
 from .export_url import UrlExport
 from .offline import Failed, count_text, exit_status, size_text
 from .progress import Work, drive

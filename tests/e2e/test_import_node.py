@@ -42,9 +42,8 @@ REQUESTS = [
     ["PUT", f"{ROOT}/gone-fork", {"Stream-Forked-From": f"{ROOT}/gone"}, None],
     ["DELETE", f"{ROOT}/gone", {}, None],
 ]
-PATHS = [
-    f"{ROOT}/{name}" for name in ("text", "json", "fork", "fork-of-fork", "closed", "gone-fork")
-]
+NAMES = ["text", "json", "fork", "fork-of-fork", "closed", "gone-fork"]
+PATHS = [f"{ROOT}/{name}" for name in NAMES]
 
 
 def node(folder: Path, requests: list, paths: list[str]) -> dict[str, list]:

@@ -20,5 +20,6 @@ for (const path of paths) {
   served[path] = [answer.status, answer.headers.get("content-type"), await answer.text()]
 }
 process.stdout.write(JSON.stringify({ base, served }) + "\n")
-if (process.env.STAY) process.stdin.on("end", () => server.stop().then(() => process.exit())).resume()
-else await server.stop()
+const stop = () => server.stop().then(() => process.exit())
+if (process.env.STAY) process.stdin.on("end", stop).resume()
+else await stop()

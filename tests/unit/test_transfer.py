@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from durastream.cli import main
+from durastream.cli.export_source import open_source
 from durastream.engine.errors import OpenError
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.transfer_format import Appended, StreamLine, read_list
-from durastream.engine.transfer_source import open_source
 from durastream.protocol.errors import OffsetGone, StreamNotFound
 from durastream.protocol.state import ClosedBy, ProducerState
 from support.backups import shown, verified
@@ -242,6 +242,27 @@ def test_a_trimmed_stream_keeps_its_offsets(other, tmp_path):
         assert (line.earliest, line.size) == (1000, 4)
         target.close()
         target = other()
+
+
+def test_retention_goes_on(opener, other, clock, tmp_path):
+    store = opener()
+    store.create("/aged", retention_seconds=1600, retention_bytes=1000)
+    for number in range(5):
+        store.append("/aged", b"%d;" % number)
+        clock.advance(seconds=200)
+    export(store, tmp_path / "files")
+    target = other()
+    import_from(tmp_path / "files", target)
+    for _ in range(2):
+        old, new = (found._engine.reserved_view("/aged").state for found in (store, target))
+        assert (new.retention, new.marks) == (old.retention, old.marks)
+        assert len(new.marks) == 5
+        target.close()
+        target = other()
+    clock.advance(seconds=1000)
+    for found in (store, target):
+        found.sweep()
+        assert bytes(found.read("/aged", found.get("/aged").earliest_offset)) == b"2;3;4;"
 
 
 def test_damage_in_an_export_is_found_before_anything_is_imported(store, other, tmp_path):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .backup import Backup
-from .errors import DirectoryInUse, OpenError
-from .file_store import FileBackedStreamStore
-from .restore import Restore
+from ..engine.backup import Backup
+from ..engine.errors import DirectoryInUse, OpenError
+from ..engine.file_store import FileBackedStreamStore
+from ..engine.restore import Restore
 
 
 @contextmanager
