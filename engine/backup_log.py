@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Generator
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._native.checksum import xxh64
 from .._native.delegated_disk import DelegatedDisk
 from .._native.disk import Disk
 from .._native.wal_reader import WalFile
@@ -23,7 +25,9 @@ from .._native.wal_types import Checkpoint as LogPosition
 from .backup_copy import Written, opened, read_chunks, write_chunks
 from .metadata import Checkpoint
 
-PAGE_SIZE = 4096  # the header's
+PAGE_SIZE = 4096  # the header's, and where a frame may start
+_FRAME = struct.Struct("<4s 4x Q 16x I 20x Q")  # magic, incarnation, size of records, checksum
+_FRAME_MAGIC = b"DSFM"
 
 
 class LogMoved(Exception):
@@ -82,14 +86,45 @@ def walk_log(disk: Disk, folder: Path, store_id: bytes, checkpoint: Checkpoint) 
         damage = scan.walk.damage[0]
         raise LogMoved(damage.what, _place(damage.file, damage.position))
     walked = [(scan.walk.files[sequence], end) for sequence, end, _ in scan.walk.chain]
-    parts = [_part(file, end, checkpoint) for file, end in walked]
+    parts = [_part(disk, file, end, checkpoint) for file, end in walked]
     return LogExtent(parts, scan.walk.last_lsn)
 
 
-def _part(file: WalFile, end: int, checkpoint: Checkpoint) -> LogPart:
-    start = checkpoint.position if file.sequence == checkpoint.file_seq else PAGE_SIZE
+def _part(disk: Disk, file: WalFile, end: int, checkpoint: Checkpoint) -> LogPart:
+    start = PAGE_SIZE
+    if file.sequence == checkpoint.file_seq:
+        start = _frame_before(disk, file, checkpoint.position)
     name = os.path.basename(file.path)
     return LogPart(name, file.sequence, file.incarnation, file.size, start, end)
+
+
+def _frame_before(disk: Disk, file: WalFile, position: int) -> int:
+    """Where the frame starts that ends at the checkpoint: it proves that the file reaches there.
+
+    The first frame's place if that cannot be told.
+    """
+    at = start = end = PAGE_SIZE
+    with opened(disk, Path(file.path)) as handle:
+        while at < position:
+            head = disk.pread(handle, _FRAME.size, at)
+            size = _frame_size(head, at, file.incarnation)
+            if size:
+                start, end = at, at + size
+            at += size or PAGE_SIZE
+    return start if end == position else PAGE_SIZE
+
+
+def _frame_size(head: bytes, position: int, incarnation: int) -> int:
+    """Bytes of a whole frame, padding included; 0 if its header is not valid here."""
+    if len(head) < _FRAME.size:
+        return 0
+    magic, found, records_size, checksum = _FRAME.unpack(head)
+    if (magic, found) != (_FRAME_MAGIC, incarnation):
+        return 0
+    if checksum != xxh64(head[: _FRAME.size - 8], position):
+        return 0
+    page_count: int = -(-(_FRAME.size + records_size) // PAGE_SIZE)
+    return page_count * PAGE_SIZE
 
 
 def _place(file: str, position: int) -> str:

@@ -153,7 +153,7 @@ class BackupTarget:
         folder = self.folder(point_id)
         for below in (folder / "wal", folder):
             if self.disk.exists(below):
-                for name in self.disk.list_directory(below):
+                for name in sorted({*self.disk.list_directory(below)} - {"wal"}):
                     with suppress(OSError):  # an empty folder that stays harms nobody
                         remove(self.disk, below / name)
                 with suppress(OSError):
