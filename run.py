@@ -50,6 +50,8 @@ usage: python3 run.py COMMAND [ARGUMENT…]
                      (all arguments go to `durastream serve`; see serve --help)
   test [ARGUMENT…]   run the tests; arguments go to pytest
   lint               formatting, lint, types and stubs
+  sanitize KIND [ARGUMENT…]
+                     run the tests under the compiler's sanitizers: address or threads
   bench [ARGUMENT…]  run the benchmarks; arguments go to pytest
   build              make the environment and the compiled modules, no more
   clean              remove what the other commands made, except ./data
@@ -72,6 +74,9 @@ def main(arguments: list[str]) -> None:
     elif command == "lint":
         prepare(["test", "lint"])
         execute([".ci/lint.py", *rest], folder=ROOT)
+    elif command == "sanitize":
+        prepare(["test"])
+        execute([".ci/sanitize.py", *rest], folder=ROOT)
     elif command == "bench":
         prepare(["test"])
         execute(["-m", "pytest", "benchmarks", "--benchmark-only", *rest], folder=ROOT)

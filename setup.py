@@ -4,8 +4,9 @@ Metadata and tool settings live in pyproject.toml; this file only lists the exte
 how they are compiled. It must never download, generate or probe anything but the byte order.
 
 DURASTREAM_BUILD chooses the build: ``release`` (the default), ``debug`` (assertions, bounds
-checks, no optimisation), ``sanitize`` (debug under AddressSanitizer and UBSan), ``coverage``
-(debug with line tracing), ``none`` (no modules: run.py has compiled them in place already).
+checks, no optimisation), ``sanitize`` (debug under AddressSanitizer and UBSan), ``threads``
+(under ThreadSanitizer; .ci/sanitize.py runs both), ``coverage`` (debug with line tracing),
+``none`` (no modules: run.py has compiled them in place already).
 """
 
 import os
@@ -21,11 +22,15 @@ BUILD = os.environ.get("DURASTREAM_BUILD", "release")
 
 COMMON = ["-fno-strict-aliasing", "-Wno-unreachable-code"]
 DEBUG = [*COMMON, "-O0", "-g", "-UNDEBUG"]
-SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+SANITIZERS = {
+    "sanitize": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"],
+    "threads": ["-fsanitize=thread", "-fno-omit-frame-pointer"],
+}
 COMPILE_ARGUMENTS = {
     "release": [*COMMON, "-O3"],
     "debug": DEBUG,
-    "sanitize": [*DEBUG, *SANITIZE],
+    "sanitize": [*DEBUG, *SANITIZERS["sanitize"]],
+    "threads": [*DEBUG, "-O1", *SANITIZERS["threads"]],
     "coverage": [*DEBUG, "-DCYTHON_TRACE_NOGIL=1"],
     "none": [],
 }
@@ -43,7 +48,7 @@ def extensions() -> list[Extension]:
             ".".join(source.relative_to("src").with_suffix("").parts),
             [str(source)],
             extra_compile_args=COMPILE_ARGUMENTS[BUILD],
-            extra_link_args=SANITIZE if BUILD == "sanitize" else [],
+            extra_link_args=SANITIZERS.get(BUILD, []),
         )
         for folder in ("_native", "server")
         for source in sorted((PACKAGE / folder).glob("*.pyx"))
