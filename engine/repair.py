@@ -63,7 +63,6 @@ class Repair:
     Args:
         disk: the seam that all goes through, but LMDB; None: the real disk.
         metadata_path: LMDB's directory if ``disk`` is simulated.
-        probe: read LMDB in a process of its own first, which damaged pages may kill.
         close_doubtful: where nobody can tell which streams lost records, take no more writes to
             any that may have: else what was lost might be followed by other bytes at its offsets.
         may_change: False: only for ``survey``; not even a LOCK is made.
@@ -77,14 +76,12 @@ class Repair:
         disk: Disk | None = None,
         metadata_path: Path | None = None,
         *,
-        probe: bool = True,
         close_doubtful: bool = False,
         may_change: bool = True,
     ) -> None:
         self._path = path
         self._disk = disk or PosixDisk()
         self._metadata_path = metadata_path
-        self._probe = probe
         self._may_change = may_change
         self._close_doubtful = close_doubtful
         self._lock: int | None = None
@@ -168,7 +165,7 @@ class Repair:
         store_id = self._identity.store_id
         reader = SegmentReader(self._disk, self._path / "segments", store_id)
         yield from reader.read()
-        self._old = read_old_rows(self._rows_path, store_id, reader.headers(), probe=self._probe)
+        self._old = read_old_rows(self._rows_path, store_id, reader.headers())
         listed = self._old.segments if self._old is not None else []
         checkpoint = self._old.checkpoint if self._old is not None else None
         self._segments = reader.choose(listed, checkpoint)

@@ -19,11 +19,9 @@ from ..protocol.state import ProducerState
 from .errors import Damaged
 from .findings import Findings
 from .metadata import Checkpoint, Metadata, ProducerRow, SegmentEntry, id_key
-from .metadata_file import check_file
 from .options import FileStoreOptions
 from .records import Row, decode_row
 from .repair_segments import SegmentFile, SegmentReader, Segments
-from .row_probe import deadly_signal
 from .verify_rows import Rows, read_rows
 
 _split = msgspec.msgpack.Decoder(tuple[msgspec.Raw, dict[str, ProducerState]]).decode
@@ -87,50 +85,36 @@ class OldRows:
 
 
 def read_old_rows(
-    directory: Path, store_id: bytes, headers: dict[int, SegmentEntry], *, probe: bool = True
+    directory: Path, store_id: bytes, headers: dict[int, SegmentEntry]
 ) -> OldRows | None:
     """LMDB's rows, None if they cannot be read, or are of another store than the segments.
 
     Args:
         store_id: that they must name.
         headers: the segments as they describe themselves.
-        probe: read them in another process first, which damaged pages may kill.
     """
     map_size = FileStoreOptions().lmdb_map_size
     if not (directory / "data.mdb").exists():
-        return None
-    has_good_pages = _has_good_pages(directory)
-    if not has_good_pages and probe and deadly_signal(directory, map_size):
         return None
     try:
         metadata = Metadata(directory, map_size=map_size, read_only=True, store_id=store_id)
     except (lmdb.Error, Damaged, msgspec.DecodeError):
         return None
     try:
-        return _read(metadata, headers, has_good_pages=has_good_pages)
+        return _read(metadata, headers)
     except (lmdb.Error, Damaged, msgspec.DecodeError):
         return None
     finally:
         metadata.close()
 
 
-def _has_good_pages(directory: Path) -> bool:
-    """Else a row that is not there may have been there."""
-    try:
-        return check_file(directory / "data.mdb", read_only=True) is not None
-    except Damaged:
-        return False
-
-
-def _read(
-    metadata: Metadata, headers: dict[int, SegmentEntry], *, has_good_pages: bool
-) -> OldRows | None:
+def _read(metadata: Metadata, headers: dict[int, SegmentEntry]) -> OldRows | None:
     checkpoint = metadata.checkpoint()
     rows = read_rows(metadata, Findings())
     if checkpoint is None or not rows.is_complete or not _belongs(rows.segments, headers):
         return None
     count = len(rows.streams) + sum(table == "streams" for table, _ in rows.damaged)
-    has_all = has_good_pages and count == metadata.recorded_sum("streams").count
+    has_all = count == metadata.recorded_sum("streams").count
     return OldRows(rows, checkpoint, has_all_streams=has_all)
 
 

@@ -59,7 +59,8 @@ def repair_directory(
     """Repair the directory ``path``, which no store may have open.
 
     Args:
-        disk, metadata_path, probe, close_doubtful: see ``Repair``.
+        disk, metadata_path, close_doubtful: see ``Repair``.
+        probe: see ``open_offline``.
         may_change: False: only say what would be done.
         watch: runs the steps.
         approve: asked before anything is changed; False leaves all as it is.
@@ -67,7 +68,7 @@ def repair_directory(
     Raises: DirectoryInUse, UnknownFormat, OpenError, OSError, lmdb.Error.
     """
     outcome = Outcome()
-    with Repair(path, disk, metadata_path, probe=probe, may_change=may_change) as repair:
+    with Repair(path, disk, metadata_path, may_change=may_change) as repair:
         if repair.interrupted and not may_change:
             raise OpenError(
                 f"{path}: a repair was cut short ({', '.join(repair.interrupted)}); it has to be "
@@ -85,7 +86,6 @@ def repair_directory(
         path,
         disk,
         metadata_path,
-        probe=probe,
         close_doubtful=close_doubtful,
         may_change=may_change,
     ) as repair:

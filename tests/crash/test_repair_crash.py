@@ -63,7 +63,7 @@ class Case:
         self.disk.overwrite(segment, len(self.disk.files()[segment]) - 60, b"damage")
 
     def repair(self):
-        return repair_directory(Path("/data"), DelegatedDisk(self.disk), self.rows, probe=False)
+        return repair_directory(Path("/data"), DelegatedDisk(self.disk), self.rows)
 
     def check(self):
         store = open_store(self.disk, self.rows, self.clock)

@@ -35,22 +35,22 @@ def seen(store: Store) -> dict[str, Any]:
     return found
 
 
-def damage_codes(folder: Path, *, probe: bool = False) -> set[str]:
-    verification = Verification(folder, probe=probe)
+def damage_codes(folder: Path) -> set[str]:
+    verification = Verification(folder)
     for _ in verification.run():
         pass
     return {found.code for found in verification.report.findings if found.severity == "damage"}
 
 
-def repaired(folder: Path, *, probe: bool = False) -> Outcome:
+def repaired(folder: Path) -> Outcome:
     """Repair, and see that nothing is left to repair but what is under quarantine."""
-    outcome = repair_directory(folder, probe=probe)
+    outcome = repair_directory(folder)
     assert [str(finding) for finding in outcome.left] == []
     assert damage_codes(folder) <= {"quarantine"}
     if outcome.report is not None:
         report = json.loads((folder / outcome.report.folder / "report.json").read_text())
         assert report == json.loads(json.dumps(outcome.report.plain() | {"moved": report["moved"]}))
-        again = repair_directory(folder, probe=False)
+        again = repair_directory(folder)
         assert (again.found, again.report, again.finished) == ([], None, [])
     return outcome
 
@@ -60,14 +60,12 @@ def check_repair(
     opener: Callable[[], FileBackedStreamStore],
     before: dict[str, Any],
     hit: Collection[str] = (),
-    *,
-    probe: bool = False,
 ) -> Outcome:
     """Repair: every stream but those hit is as before, and all but those take writes.
 
     Those that were hit are quarantined, and can be deleted and created again.
     """
-    outcome = repaired(folder, probe=probe)
+    outcome = repaired(folder)
     store = opener()
     assert not store.read_only
     assert sorted(store.list()) == sorted(before)

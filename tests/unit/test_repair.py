@@ -112,8 +112,8 @@ def falsify_references(folder):
 )
 def test_rows_are_rebuilt_from_segments_and_log(used, folder, quick_opener, harm):
     harm(folder)
-    assert damage_codes(folder, probe=True)
-    outcome = check_repair(folder, quick_opener, used, probe=True)
+    assert damage_codes(folder)
+    outcome = check_repair(folder, quick_opener, used)
     assert not outcome.has_losses
     kept = folder / outcome.report.folder / "meta.lmdb"
     assert kept.exists() == (harm is not lose_rows)
@@ -175,9 +175,9 @@ def test_a_copy_without_a_lock_is_locked_all_the_same(used, folder, quick_opener
     before = picture(folder)
     assert repair_directory(folder, may_change=False).report is not None
     assert picture(folder) == before
-    with Repair(folder, probe=False), pytest.raises(DirectoryInUse):
+    with Repair(folder), pytest.raises(DirectoryInUse):
         quick_opener()
-    with Repair(folder, probe=False, may_change=False) as repair:
+    with Repair(folder, may_change=False) as repair:
         (folder / "LOCK").unlink()
-    with Repair(folder, probe=False, may_change=False) as repair, pytest.raises(OpenError):
+    with Repair(folder, may_change=False) as repair, pytest.raises(OpenError):
         list(repair.run())

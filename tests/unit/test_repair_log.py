@@ -254,9 +254,10 @@ def test_a_file_in_the_middle(chain, folder, quick_opener, harm, tmp_path):
     if harm == "foreign":
         assert outcome.report.aside == [(f"wal/{path.name}", "belongs to another store")]
     check_what_is_left(folder, quick_opener, chain, lost)
-    store = quick_opener()
-    with pytest.raises(StreamQuarantined):
-        store.append("/first", b"x")
+    if any(record.header.stream_id == 1 for record in lost):
+        store = quick_opener()
+        with pytest.raises(StreamQuarantined):
+            store.append("/first", b"x")
 
 
 def other_header(tmp_path):
@@ -333,7 +334,7 @@ def test_streams_that_may_have_lost_records_can_be_closed(used, folder, quick_op
     """Then no offset that somebody may have seen is given out again for other bytes."""
     path, frame = place_of(folder, b"4,5,")
     flip(path, frame.position + RECORD + 20)
-    outcome = repair_directory(folder, probe=False, close_doubtful=True)
+    outcome = repair_directory(folder, close_doubtful=True)
     assert outcome.left == []
     store = quick_opener()
     closed = [path for path in used if is_quarantined(store, path)]
