@@ -198,6 +198,11 @@ class Repair:
             report.missing += [
                 Missing(lost.after_lsn + 1, lost.upto_lsn, "segments") for lost in segments.lost
             ]
+            report.missing += [
+                Missing(file.after_lsn + 1, file.upto_lsn, f"segments/{file.right_name}")
+                for file in segments.files
+                if file.salvaged is not None and file.salvaged.unknown
+            ]
         report.aside = [(f"segments/{name}", why) for name, why in segments.aside]
         report.aside += [(f"wal/{name}", why) for name, why in self._log.foreign]
         report.rebuilt = [

@@ -111,6 +111,20 @@ def test_cut_in_the_middle(flushed, folder, quick_opener):
     assert ("/fork-of-fork", 37, 40) in spans  # of its source, which was deleted
 
 
+def test_cut_in_the_middle_without_rows(flushed, folder, quick_opener):
+    """Nobody knows any more which streams stood in the rest."""
+    path = first(folder)
+    os.truncate(path, extent_of(path, UNTIL)["data"] - 96)
+    shutil.rmtree(folder / "meta.lmdb")
+    outcome = repaired(folder)
+    assert [tuple(missing) for missing in outcome.report.missing] == [
+        (1, 13, f"segments/{path.name}")
+    ]
+    store = quick_opener()
+    assert store.get("/fork-of-fork") is None
+    assert bytes(store.read("/good")) == flushed["/good"][-2]
+
+
 # -- wire bytes, ends, rows ----------------------------------------------------------------
 
 
