@@ -79,7 +79,11 @@ def test_writes_go_on_by_themselves_once_the_log_can_grow_again(tmp_path, caplog
     disk = FullDisk()
     disk.full = True
     with FileBackedStreamStore(
-        tmp_path / "data", limits=SMALL_LIMITS, options=SMALL_STORE, disk=DelegatedDisk(disk)
+        tmp_path / "data",
+        limits=SMALL_LIMITS,
+        options=SMALL_STORE,
+        disk=DelegatedDisk(disk),
+        threads=False,  # the steps are the test's alone
     ) as store:
         store.create(A, initial_data=b"x")
         maintenance = store._maintenance
