@@ -48,6 +48,11 @@ class Compactor:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_working(self) -> bool:
+        """Whether a merge is under way."""
+        return self._compaction is not None
+
     def stop(self) -> None:
         """End it, a merge half done included."""
         self._stop.set()
@@ -79,16 +84,32 @@ class Compactor:
                 self._begin(run)
             return self._advance()
 
-    def merge_all(self) -> None:
-        """Merge all segments into one now. Raises: OSError, lmdb.Error, Damaged."""
+    def settle(self, *, everything: bool = False) -> None:
+        """Merge until the bounds are kept, paced; first all segments into one, if asked for.
+
+        Raises: OSError, lmdb.Error, Damaged.
+        """
+        while everything and not self._begin_all():
+            self._paced_step()
+        while self._paced_step():
+            pass
+
+    def _paced_step(self) -> bool:
+        started = time.monotonic()
+        more = self.step()
+        if more and self._engine.has_threads:
+            time.sleep(_pause(time.monotonic() - started))
+        return more
+
+    def _begin_all(self) -> bool:
+        """False as long as another merge is under way."""
         with self._lock:
-            while self._compaction is not None:
-                self._advance()
+            if self._compaction is not None:
+                return False
             count = len(self._engine.segments)
             if count and self._may_work():
                 self._begin(Run(0, count))
-            while self._compaction is not None:
-                self._advance()
+            return True
 
     def _may_work(self) -> bool:
         engine = self._engine

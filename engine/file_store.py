@@ -275,10 +275,7 @@ class FileBackedStreamStore(StoreBase):
         Raises: OSError, lmdb.Error, StoreClosed, Damaged.
         """
         with self._engine.using_files():
-            if everything:
-                self._maintenance.compactor.merge_all()
-            while self._maintenance.compactor.step():
-                pass
+            self._maintenance.compactor.settle(everything=everything)
 
     def backup(self, target: str | os.PathLike[str], *, keep: int | None = None) -> BackupResult:
         """Back up to the folder ``target``, beside everything else that goes on.
@@ -351,8 +348,8 @@ class FileBackedStreamStore(StoreBase):
         forked_from: str | None,
         fork_offset: str | None,
         fork_sub_offset: int | None,
-        retention_seconds: int | None,
-        retention_bytes: int | None,
+        retention_seconds: int | None = None,
+        retention_bytes: int | None = None,
     ) -> Callable[[Seen], Stream]:
         request = create_request(
             self.limits,

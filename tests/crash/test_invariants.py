@@ -159,7 +159,15 @@ def test_answers_wait_for_what_their_decision_read(store):
 def test_a_conflict_waits_for_the_creation_it_met(store):
     def create(content_type):
         arguments = dict.fromkeys(
-            ["ttl_seconds", "expires_at", "forked_from", "fork_offset", "fork_sub_offset"]
+            [
+                "ttl_seconds",
+                "expires_at",
+                "forked_from",
+                "fork_offset",
+                "fork_sub_offset",
+                "retention_seconds",
+                "retention_bytes",
+            ]
         )
         step = store.create_step(
             A, content_type=content_type, initial_data=b"", closed=False, **arguments
