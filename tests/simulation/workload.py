@@ -38,7 +38,7 @@ CREATE_DEFAULTS = dict.fromkeys(
 APPEND_DEFAULTS = dict.fromkeys(
     ["content_type", "seq", "producer_id", "producer_epoch", "producer_seq"]
 ) | {"close": False}
-ALONE = ("flush", "prove", "sweep", "evict", "spare", "step")  # no part of a commit of many
+ALONE = ("flush", "prove", "sweep", "evict", "spare", "step", "compact")  # no part of a commit of many
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Operation:
             store._maintenance._prepare_spare()
         elif self.method == "step":
             store._maintenance.step()
+        elif self.method == "compact":
+            compactor = store._maintenance.compactor
+            compactor._begin_all()
+            for _ in range(4):  # part of it: the rest comes between other operations
+                compactor.step()
 
     def stage(self, store: Any) -> Outcome[Any]:
         """Decide and log it, and leave the commit to the caller. Raises: StorageError."""
