@@ -38,7 +38,8 @@ CREATE_DEFAULTS = dict.fromkeys(
 APPEND_DEFAULTS = dict.fromkeys(
     ["content_type", "seq", "producer_id", "producer_epoch", "producer_seq"]
 ) | {"close": False}
-ALONE = ("flush", "prove", "sweep", "evict", "spare", "step", "compact")  # no part of a commit of many
+# No part of a commit of many.
+ALONE = ("flush", "prove", "sweep", "evict", "spare", "step", "compact")
 
 
 @dataclass(frozen=True)
