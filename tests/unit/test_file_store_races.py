@@ -348,7 +348,7 @@ def test_a_fork_of_a_source_re_created_meanwhile_is_judged_by_the_new_one(tmp_pa
         step = store.create_step(
             "/f", content_type=None, ttl_seconds=None, expires_at=None, initial_data=b"",
             closed=False, forked_from="/s", fork_offset="0" * 16 + "_" + "0" * 14 + "10",
-            fork_sub_offset=None,
+            fork_sub_offset=None, retention_seconds=None, retention_bytes=None,
         )  # fmt: skip
         store.get("/f")  # brings its binding into memory
         with pytest.raises(Cold) as asked:
