@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from .committer cimport Committer, FileUse
 from .disk cimport Disk
-from .slab cimport Slab
+from .slab cimport Slab, SlabMemory
 from .tail cimport Tail
 
 
@@ -22,6 +22,7 @@ cdef class Log:
     cdef readonly uint64_t staged_lsn
     cdef readonly uint64_t unflushed_size   # bytes of the slabs that were not released
     cdef list slabs                 # oldest first; the last is being filled
+    cdef SlabMemory slab_memory     # of these, and of those that only readers still hold
     cdef Slab current               # the last of ``slabs``, or None
     cdef bint open                  # recovered, and not closed
     cdef tuple refusal              # (errno, what) of a recovery that found damage

@@ -155,6 +155,10 @@ class Log:
         """Bytes staged and not released, by whole slabs."""
 
     @property
+    def pinned_size(self) -> int:
+        """Bytes of slabs that were released, and that a reader still holds."""
+
+    @property
     def wal_size(self) -> int:
         """Bytes written to the files in use."""
 

@@ -111,6 +111,7 @@ cdef class Log:
         self.committer.frame_size_max = min(<uint64_t>COMMIT_FRAME_SIZE_MAX, self.record_size_max)
         self.committer.idle_delay = <int64_t>(idle_watermark_delay * 1e9)
         self.slabs = []
+        self.slab_memory = SlabMemory()
         self.current = None
         self.next_lsn = 1
         self.open = False
@@ -277,7 +278,7 @@ cdef class Log:
         if self.current is not None:
             record = self.current.take(size, lsn)
         if record == NULL:
-            slab = Slab(max(self.slab_size, size))
+            slab = Slab(max(self.slab_size, size), self.slab_memory)
             self.slabs.append(slab)
             self.current = slab
             record = self.current.take(size, lsn)
@@ -401,6 +402,14 @@ cdef class Log:
                 self.current = None
         while committer_drop_file(&self.committer, sequence, &dropped):
             self.dispose(&dropped)
+
+    @property
+    def pinned_size(self):
+        cdef Slab slab
+        cdef uint64_t size = self.slab_memory.size
+        for slab in self.slabs:
+            size -= slab.capacity
+        return size
 
     cdef int dispose(self, FileUse *file) except -1:
         """A file that nobody needs becomes the spare, or goes."""

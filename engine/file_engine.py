@@ -105,7 +105,7 @@ class FileEngine:
         self._unusable: StorageError | None = None
         self._users: list[int] = []  # threads that may be in LMDB or a segment right now
         self._unused = threading.Condition(self.lock)
-        self.disk_is_full = False
+        self.disk_is_full = self.wants_flush = False
         self.is_whole = True  # memory is as the log says
         self.is_released = False
         self.parked: set[Waiter] = set()
@@ -287,9 +287,14 @@ class FileEngine:
     ) -> ReadResult:
         """One chunk of a view, an access. Raises: NeedsDisk, TailMoved, Damaged, refusals."""
         state = view.state
-        reader = RangeReader(view, may_wait=may_wait)
+        may_pin = self.log.pinned_size <= self.options.pinned_size_max
+        reader = RangeReader(view, may_wait=may_wait, may_pin=may_pin)
         start = resolve_offset(state, offset, reader.is_boundary)
-        chunk = reader.read(start, size_max, whole_messages=is_json(state.content_type))
+        try:
+            chunk = reader.read(start, size_max, whole_messages=is_json(state.content_type))
+        except StoreBusy:
+            self.wants_flush = True  # then it is read from a segment
+            raise
         if state.ttl_seconds is not None:
             with self.lock:
                 self.operations.touch(entry)

@@ -138,7 +138,9 @@ class Maintenance:
         due = due or self._engine.log.wal_size >= options.wal_size_max // 4
         due = due or (now - self._flushed_at >= options.flush_age)
         due = due or (self._lacks_room() and self._engine.log.file_count > 1)
+        due = due or self._engine.wants_flush
         if due and now >= self._retry_at:
+            self._engine.wants_flush = False
             self._flushed_at = now
             self.try_flush()
 

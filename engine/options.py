@@ -40,6 +40,9 @@ class FileStoreOptions:
     flush_size: int = 16 * MIB  # staged bytes that start a flush: bounds recovery time
     flush_age: float = 600.0  # the oldest unflushed record is at most about so old
     backlog_size_max: int = 128 * MIB  # staged and unflushed bytes, beyond: StoreBusy
+    # Flushed bytes that slow readers hold in memory. Beyond, what is not flushed yet is read in
+    # copies of 64 KiB, and what does not fit into one waits for a flush: StoreBusy.
+    pinned_size_max: int = 64 * MIB
     idle_watermark_delay: float = 0.02  # quiet time after which a watermark frame proves the last
     streams_cached_max: int = 131_072  # rows kept in memory though unused: some 1 KiB each
     sweep_interval: float = 1.0  # how often expiry is looked for

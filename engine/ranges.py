@@ -21,12 +21,14 @@ from ..protocol.headers import is_json
 from ..protocol.offset import format_offset
 from ..protocol.results import Bytes
 from ..protocol.state import StreamState
-from .errors import StreamQuarantined
+from .errors import StoreBusy, StreamQuarantined
 from .options import READ_SIZE_MAX
 from .records import QuarantineMeta
 
 BOUNDARY_APPEND = 2  # what ``boundary`` returns for the end of an append
 BOUNDARY_MESSAGE = 1
+
+COPY_SIZE_MAX = 64 * 1024  # bytes that a reader gets as a copy where it may not pin memory
 
 
 class NeedsDisk(Exception):
@@ -65,6 +67,7 @@ class Chunk:
     end: int
     buffers: list[Bytes]
     append_ends: list[int]
+    tail_size: int = 0  # bytes of it that are not flushed: their buffers keep slabs in memory
 
 
 class Reader(Protocol):
@@ -125,11 +128,13 @@ class RangeReader:
 
     Args:
         may_wait: whether segments may be read, which can wait for the disk.
+        may_pin: whether what is read may keep memory of the log from going when it is flushed.
     """
 
-    def __init__(self, view: View, *, may_wait: bool) -> None:
+    def __init__(self, view: View, *, may_wait: bool, may_pin: bool = True) -> None:
         self._view = view
         self._may_wait = may_wait
+        self._may_pin = may_pin
 
     # -- what positions are ------------------------------------------------------------------
 
@@ -190,8 +195,11 @@ class RangeReader:
     def read(self, start: int, size_max: int, *, whole_messages: bool) -> Chunk:
         """At most max(``size_max``, one message) bytes from ``start`` on.
 
-        Raises: StreamQuarantined, NeedsDisk, TailMoved, SegmentDamaged.
+        Raises: StreamQuarantined, NeedsDisk, TailMoved, SegmentDamaged; StoreBusy if it may not pin
+        what is too large for a copy.
         """
+        if not self._may_pin:
+            size_max = min(size_max, COPY_SIZE_MAX)
         limit, quarantine = self._view.state.tail, self._view.quarantine
         if quarantine is not None:
             if start >= quarantine.position:
@@ -201,6 +209,8 @@ class RangeReader:
         while chunk.end < limit and chunk.end - start < size_max:
             if not self._extend(chunk, limit, size_max - (chunk.end - start), whole_messages):
                 break
+        if chunk.tail_size and not self._may_pin:
+            _copy(chunk)
         return chunk
 
     def _extend(self, chunk: Chunk, limit: int, room: int, whole_messages: bool) -> bool:
@@ -214,6 +224,8 @@ class RangeReader:
             if room < READ_SIZE_MAX:
                 end = _one_append(reader, start, stop, whole_messages)
         chunk.buffers += reader.read(start, end)
+        if isinstance(reader, Tail):
+            chunk.tail_size += end - start
         chunk.append_ends += reader.append_ends(start, end)
         if end == region.end and chunk.append_ends[-1:] != [end]:
             chunk.append_ends.append(end)  # a fork's base cuts this append
@@ -235,6 +247,13 @@ class RangeReader:
                 start, end = max(span.start, extent.base), min(span.end, extent.end)
                 return Region(ExtentReader(segment, index), start, end)
         raise TailMoved
+
+
+def _copy(chunk: Chunk) -> None:
+    """Let go of the slabs."""
+    if chunk.tail_size > COPY_SIZE_MAX:
+        raise StoreBusy("slow readers hold all the memory that they may: try again")
+    chunk.buffers = [b"".join(chunk.buffers)]
 
 
 def quarantined(state: StreamState, quarantine: QuarantineMeta) -> StreamQuarantined:

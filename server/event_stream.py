@@ -1,21 +1,30 @@
 """GET with live=sse: what is stored, then what comes, as server-sent events (section 9).
 
 A reader holds a position, not a buffer: the next chunk is read from the store when the
-client has taken the last one. Every data event is followed by its control event in the same
-write, and a client that keeps positions from control events misses and repeats nothing.
+client has taken the last one. Every data event is followed by its control event, small ones in
+the same write, and a client that keeps positions from control events misses and repeats nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from ..engine.errors import StorageError, StoreClosed
 from ..protocol.cursor import calculate_cursor, generate_response_cursor
 from ..protocol.errors import StreamError
 from ..protocol.headers import is_text
-from ..protocol.results import ReadResult
-from ..protocol.sse import HEARTBEAT, encode_control_event, encode_data_event, uses_base64
+from ..protocol.results import Bytes, ReadResult
+from ..protocol.sse import (
+    HEARTBEAT,
+    encode_control_event,
+    encode_data_event,
+    encode_data_pieces,
+    uses_base64,
+)
 from .answer import Answer, SendChunk
 from .asgi_types import Header
 from .live import LiveReader
@@ -28,6 +37,9 @@ logger = logging.getLogger("durastream.server")
 # A text whose tail ends inside a character is held back for so long: the append that brings
 # the rest is usually on its way. Seconds.
 CHARACTER_HOLD = 1.0
+
+# Larger events, of one large append, are encoded piece by piece: bytes that one reader may hold.
+EVENT_COPY_MAX = 256 * 1024
 
 
 async def event_stream(service: Service, request: Request, query: ReadRequest) -> Answer:
@@ -75,8 +87,10 @@ class EventStream:
         is_news = True  # even an empty first range is told: the client learns its offset
         while result.incarnation == self._incarnation:
             if is_news or result.size or result.closed:
-                data, result = await self._whole_characters(reader, result)
-                await send_chunk(self._pair(data, result))
+                buffers, result = await self._whole_characters(reader, result)
+                chunks, result = self._pair(buffers, result)
+                del buffers
+                await _send_chunks(reader, chunks, send_chunk)
                 is_news = False
             if result.closed or reader.has_ended:
                 return
@@ -88,20 +102,35 @@ class EventStream:
             following = await self._wait(reader, result, self._service.config.sse_heartbeat)
             if following is None:
                 return
-            if not following.size and not following.closed:
+            result = following
+            del following  # it would keep the bytes in memory while the next are waited for
+            if not result.size and not result.closed:
                 is_news = self._loop.time() >= self._deadline  # a last control, fresh cursor
                 if not is_news:
                     await send_chunk(HEARTBEAT)
-            result = following
 
-    def _pair(self, data: bytes, result: ReadResult) -> bytes:
-        control = encode_control_event(
+    def _pair(
+        self, buffers: Sequence[Bytes], result: ReadResult
+    ) -> tuple[Iterable[bytes], ReadResult]:
+        """A data event with its control event, in chunks, and the position behind them.
+
+        The position holds no bytes: who waits must not keep what was sent in memory.
+        """
+        control = self._control(result)
+        position = replace(result, buffers=(), append_ends=())
+        if sum(map(len, buffers)) > EVENT_COPY_MAX:
+            return chain(encode_data_pieces(result.content_type, buffers), [control]), position
+        data = b"".join(buffers)
+        event = encode_data_event(result.content_type, data) if data else b""
+        return [event + control], position
+
+    def _control(self, result: ReadResult) -> bytes:
+        return encode_control_event(
             result.next_offset,
             cursor=None if result.closed else self._next_cursor(),
             up_to_date=result.up_to_date,
             closed=result.closed,
         )
-        return encode_data_event(result.content_type, data) + control if data else control
 
     def _next_cursor(self) -> str:
         """Never behind the last one sent (section 11, rule 2)."""
@@ -111,13 +140,15 @@ class EventStream:
 
     async def _whole_characters(
         self, reader: LiveReader, result: ReadResult
-    ) -> tuple[bytes, ReadResult]:
+    ) -> tuple[Sequence[Bytes], ReadResult]:
         """The data of an event, read on while a text ends inside a character (section 9.3).
 
         Returns it with the last range that it contains.
         """
-        data = bytes(result)
-        while is_text(result.content_type) and not result.closed and ends_inside_character(data):
+        if not is_text(result.content_type):
+            return result.buffers, result
+        buffers = list(result.buffers)
+        while not result.closed and ends_inside_character(_last_bytes(buffers)):
             if result.up_to_date:
                 following = await self._wait(reader, result, CHARACTER_HOLD, max_bytes=1)
                 if following is None or not following.size:
@@ -126,8 +157,9 @@ class EventStream:
                 following = await self._read(result.next_offset, max_bytes=1)
             if following.incarnation != self._incarnation:
                 break
-            data, result = data + bytes(following), following
-        return data, result
+            result = following
+            buffers += result.buffers
+        return buffers, result
 
     async def _read(self, offset: str, max_bytes: int | None = None) -> ReadResult:
         size = max_bytes or self._service.config.sse_event_size
@@ -145,6 +177,23 @@ class EventStream:
             )
         )
         return None if waited is None else waited.result
+
+
+async def _send_chunks(reader: LiveReader, chunks: Iterable[bytes], send_chunk: SendChunk) -> None:
+    for chunk in chunks:
+        if reader.is_gone:
+            return
+        await send_chunk(chunk)
+
+
+def _last_bytes(buffers: Sequence[Bytes]) -> bytes:
+    """Enough for ``ends_inside_character``."""
+    end = b""
+    for buffer in reversed(buffers):
+        end = bytes(buffer[-3:]) + end
+        if len(end) >= 3:
+            break
+    return end
 
 
 def ends_inside_character(data: bytes) -> bool:

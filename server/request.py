@@ -15,20 +15,40 @@ _QUERY_FIELDS_MAX = 100
 _HOST = re.compile(r"[A-Za-z0-9.\-_]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
 
 
+BODY_FREE_SIZE = 64 * 1024  # bytes, about what a connection takes anyway
+
+# Bytes a second, on average behind ``idle_timeout``, below which a body ends while memory for
+# bodies is scarce: what holds it back the longest gives way.
+BODY_RATE_MIN = 256 * 1024
+
+
 class BodyBudget:
-    """Memory that request bodies may take together, in bytes (I8)."""
+    """Memory that request bodies may take together, in bytes (I8).
 
-    def __init__(self, size_max: int) -> None:
-        self._size_left = size_max
+    The first ``free_size`` bytes of each are free, so that large bodies never shut out small ones.
+    """
 
-    def take(self, size: int) -> None:
-        """Raises: Overloaded."""
-        if size > self._size_left:
+    def __init__(self, size_max: int, free_size: int = BODY_FREE_SIZE) -> None:
+        self._size_max = self._size_left = size_max
+        self._free_size = free_size
+
+    @property
+    def is_scarce(self) -> bool:
+        return self._size_left < self._size_max // 2
+
+    def grow(self, size_before: int, size: int) -> None:
+        """A body grows from ``size_before`` to ``size``. Raises: Overloaded."""
+        taken = self._counted(size) - self._counted(size_before)
+        if taken > self._size_left:
             raise Overloaded("too many large requests at once: try again")
-        self._size_left -= size
+        self._size_left -= taken
 
     def give_back(self, size: int) -> None:
-        self._size_left += size
+        """A body of ``size`` is gone."""
+        self._size_left += self._counted(size)
+
+    def _counted(self, size: int) -> int:
+        return max(0, size - self._free_size)
 
 
 class Request:
@@ -109,7 +129,11 @@ class Request:
         if not message.get("more_body", False):
             return chunk
         chunks = [chunk]
+        loop = asyncio.get_running_loop()
+        due = loop.time() + idle_timeout
         while message.get("more_body", False):
+            if budget.is_scarce and (loop.time() - due) * BODY_RATE_MIN > self.body_size:
+                raise RequestTimeout("the body arrives too slowly for a busy server: try again")
             try:
                 async with asyncio.timeout(idle_timeout):
                     message = await self.receive()
@@ -129,7 +153,7 @@ class Request:
         chunk: bytes = message.get("body", b"")
         if self.body_size + len(chunk) > size_max:
             raise _too_large(size_max)
-        budget.take(len(chunk))
+        budget.grow(self.body_size, self.body_size + len(chunk))
         self.body_size += len(chunk)
         return chunk
 

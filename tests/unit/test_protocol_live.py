@@ -23,6 +23,7 @@ from durastream.protocol.sse import (
     HEARTBEAT,
     encode_control_event,
     encode_data_event,
+    encode_data_pieces,
     uses_base64,
 )
 
@@ -113,6 +114,16 @@ def test_the_wire_form_is_what_clients_look_for():
 def test_invalid_utf8_is_replaced():
     event = encode_data_event("text/plain", b"a\xffb\xc3")
     assert parse(event) == [("data", "a\ufffdb\ufffd")]
+
+
+@given(
+    st.sampled_from(["text/plain", "application/json", "image/png"]),
+    st.lists(st.sampled_from([b" ", b"\r", b"\n", b"a", b"\xc3", b"\xa9", b"xyz"]), min_size=1),
+    st.integers(1, 5),
+)
+def test_pieces_are_the_whole_event(content_type, buffers, piece_size):
+    pieces = encode_data_pieces(content_type, buffers, piece_size)
+    assert b"".join(pieces) == encode_data_event(content_type, b"".join(buffers))
 
 
 @given(st.binary())

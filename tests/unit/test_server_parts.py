@@ -136,13 +136,44 @@ def test_bodies_that_do_not_come_whole(messages, error):
 
 
 def test_the_budget_is_shared_and_given_back():
-    budget = BodyBudget(10)
+    budget = BodyBudget(10, free_size=0)
     first = request_of(part(b"x" * 8, False))
     body_of(first, budget)
     with pytest.raises(Overloaded):
         body_of(request_of(part(b"x" * 3, False)), budget)
     first.release_body(budget)
     assert body_of(request_of(part(b"x" * 10, False)), budget) == b"x" * 10
+
+
+def test_small_bodies_are_taken_beside_any_number_of_large_ones():
+    budget = BodyBudget(10, free_size=4)
+    large = request_of(part(b"x" * 8), part(b"x" * 6, False))
+    body_of(large, budget, size_max=14)
+    with pytest.raises(Overloaded):
+        body_of(request_of(part(b"x" * 5, False)), budget)
+    assert body_of(request_of(part(b"x" * 4, False)), budget) == b"x" * 4
+    large.release_body(budget)
+    assert body_of(request_of(part(b"x" * 10, False)), budget) == b"x" * 10
+
+
+@pytest.mark.parametrize("size_max", [100, 20])
+def test_a_body_that_trickles_in_ends_while_memory_is_scarce(size_max):
+    """Each part comes within the idle timeout, for ever: 15 bytes of 20 are scarce, of 100 not."""
+
+    async def receive() -> dict:
+        await asyncio.sleep(0.005)
+        parts.append(part(b"x" * 15 if not parts else b"", len(parts) < 20))
+        return parts[-1]
+
+    parts: list[dict] = []
+    request = request_of()
+    request.receive = receive
+    budget = BodyBudget(size_max, free_size=0)
+    if size_max == 20:
+        with pytest.raises(RequestTimeout, match="too slowly"):
+            body_of(request, budget, size_max=50)
+    else:
+        assert body_of(request, budget, size_max=50) == b"x" * 15
 
 
 def test_headers_and_query():

@@ -39,3 +39,19 @@ def test_a_view_outlives_log_and_tail() -> None:
     del writer, log
     gc.collect()
     assert view == data
+
+
+def test_what_only_readers_hold_is_counted() -> None:
+    log, _, _ = open_log(new_disk(), file_size=1 << 20)
+    writer = Writer(log)
+    size = 128 * 1024
+    writer.commit(1, bytes(size))
+    (view,) = writer.tails[1].read(0, size)
+    assert isinstance(view, memoryview)
+    assert log.pinned_size == 0
+    log.release(log.durable_point())
+    writer.tails.clear()
+    gc.collect()
+    assert log.pinned_size >= size
+    del view
+    assert log.pinned_size == 0
