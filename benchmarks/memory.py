@@ -28,14 +28,21 @@ from support.server_process import ServerProcess  # noqa: E402
 
 KIB, MIB = 1024, 1024 * 1024
 
+# What docs/operations.md, "Limits", says for each: the process itself, and what the scenario uses.
+PROCESS = 96 * MIB
+BACKLOG, PINNED, BODIES = 128 * MIB, (64 + 128) * MIB, (256 + 64) * MIB
+CONNECTION = 96 * KIB
+
 
 def _writer(server: Server, scale: float) -> Outcome:
-    return scenarios.writer(server, 1 << 40, connections=64, size=MIB, seconds=60 * scale)
+    return scenarios.writer(
+        server, PROCESS + BACKLOG + 2 * 64 * MIB, connections=64, size=MIB, seconds=60 * scale
+    )
 
 
 def _bodies(server: Server, scale: float) -> Outcome:
     return scenarios.bodies(
-        server, 1 << 40,
+        server, PROCESS + BACKLOG + BODIES,
         fast=int(30 * scale), slow=int(10 * scale), endless=int(10 * scale), size=64 * MIB,
         seconds=90,
     )  # fmt: skip
@@ -43,7 +50,7 @@ def _bodies(server: Server, scale: float) -> Outcome:
 
 def _catchup(server: Server, scale: float) -> Outcome:
     return scenarios.catchup(
-        server, 1 << 40,
+        server, PROCESS + BACKLOG + PINNED,
         fast=int(70 * scale), slow=int(20 * scale), stopped=int(10 * scale),
         size=int(1024 * scale) * MIB, seconds=60 * scale,
     )  # fmt: skip
@@ -51,7 +58,8 @@ def _catchup(server: Server, scale: float) -> Outcome:
 
 def _sse(server: Server, scale: float) -> Outcome:
     return scenarios.sse(
-        server, 1 << 40, reading=int(9000 * scale), stopped=int(1000 * scale), size=KIB, rate=20,
+        server, PROCESS + int(10_000 * scale) * CONNECTION,
+        reading=int(9000 * scale), stopped=int(1000 * scale), size=KIB, rate=20,
         seconds=90 * scale,
     )  # fmt: skip
 
