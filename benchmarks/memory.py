@@ -30,7 +30,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 # What docs/operations.md, "Limits", says for each: the process itself, and what the scenario uses.
 PROCESS = 96 * MIB
-BACKLOG, PINNED, BODIES = 128 * MIB, (64 + 128) * MIB, (256 + 64) * MIB
+BACKLOG, PINNED, BODIES = 128 * MIB, (64 + 128) * MIB, (256 + 128) * MIB
 CONNECTION = 96 * KIB
 
 
