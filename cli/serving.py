@@ -56,7 +56,8 @@ def run(settings: ServeSettings) -> int:
         return _fail(f"{error}, and this server asks nobody who they are. If something in front "
                      "of it does, add --allow-unauthenticated", USAGE, listeners)  # fmt: skip
     except Damaged as error:
-        return _fail(str(error), CORRUPT, listeners)
+        what = "`durastream verify` says what is hit, `durastream repair` mends what can be mended"
+        return _fail(f"{error}. {what}", CORRUPT, listeners)
     except DirectoryInUse as error:
         return _fail(str(error), IN_USE, listeners)
     except (AddressError, StorageError, OSError) as error:

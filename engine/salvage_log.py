@@ -114,6 +114,8 @@ def _missing(log: SalvagedLog, files: list[FileContent], floor: int) -> Iterator
         yield from _gaps(before + 1, proven, never_given, place)
     if newest is None:
         yield Missing(floor + 1, 0, "wal")
+    elif max(content.seen_lsn for content in files) < floor:
+        yield Missing(floor + 1, 0, "wal")  # an older copy of the log: it ends before the floor
     elif log.sequence > newest.sequence or newest.is_incomplete:
         yield Missing(max(before, proven) + 1, 0, os.fspath(newest.name))
 

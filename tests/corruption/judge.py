@@ -51,6 +51,7 @@ class Judge:
         self.specimen = specimen
         self.folder = folder
         self.outcome = Outcome()
+        self.rewrites = False
         self.is_rolled_back = False  # then what came later is new, retries too
 
     def judge(
@@ -66,9 +67,10 @@ class Judge:
         Args:
             harm: what the damage may cost, to the stream with this id if to one.
             instead: may be shown in place of what was, where that is documented.
-            again: flush, close and open once more.
+            again: flush, merge all segments, close and open once more.
         """
         outcome = self.outcome = Outcome()
+        self.rewrites = again
         write_files(self.folder, files)
         self._verify()
         self.is_rolled_back = instead is not None
@@ -77,6 +79,7 @@ class Judge:
         self._weigh(harm, stream_id)
         if outcome.opened != "writable":
             self._require_unchanged(files)
+        self.rewrites = False
         if again and outcome.opened == "writable":
             self.outcome = Outcome()
             self._compare(self._use(instead), instead)
@@ -105,6 +108,9 @@ class Judge:
                 self.outcome.error = str(store._engine.operations.write_refusal)
             else:
                 self._write(store, shown)
+                if self.rewrites:
+                    store.flush()
+                    store.compact(everything=True)
             return shown
         finally:
             store.close()
@@ -169,12 +175,12 @@ class Judge:
     def _prefix_complaint(self, path: str, before: Shown, after: Shown) -> str:
         """In front of an explicit error only what was there before may be shown.
 
-        Read-only, a stream may be the one that a lost deletion ended.
+        Read-only, a stream may be the one that a lost deletion ended, or a lost trim shortened.
         """
-        known = [] if before.state is None else [before.data]
+        is_known = before.state is not None and before.data.startswith(after.data)
         if self.outcome.opened == "read-only":
-            known += self.specimen.ended.get(path, [])
-        if after.messages and not any(data.startswith(after.data) for data in known):
+            is_known |= self.specimen.ever_held(path, after.data)
+        if after.messages and not is_known:
             return f"shows other bytes before {after.trouble}"
         return ""
 

@@ -10,10 +10,12 @@ from typing import Any
 from .classes import Harm, classify
 from .judge import Judge
 from .mutation import damage
+from .repairing import RepairJudge
 from .specimen import build
 from .whole_files import SCENARIOS, damage_files
 
 AGAIN = 0.2  # the share of cases that is opened twice
+REPAIRED = 0.2  # of those with damage, that is repaired
 
 
 class Matrix:
@@ -25,6 +27,7 @@ class Matrix:
         self._other = build(seed + 1_000_000, folder / "other")
         self.classes = classify(self.specimen)
         self._judge = Judge(self.specimen, folder / "data")
+        self._repair = RepairJudge(self.specimen, folder / "repaired")
 
     @property
     def names(self) -> list[str]:
@@ -43,4 +46,6 @@ class Matrix:
         if harm is Harm.NEWEST or name == "wal: sectors":
             instead = self.specimen.shown_before_newest
         outcome = self._judge.judge(files, harm, stream_id, instead, rng.random() < AGAIN)
+        if outcome.findings and rng.random() < REPAIRED:
+            outcome.broken += self._repair.judge(files, instead)
         return asdict(outcome) | {"what": str(done), "found_by": outcome.found_by}

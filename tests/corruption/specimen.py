@@ -71,6 +71,12 @@ class Specimen:
     sources: dict[int, int] = field(default_factory=dict)  # stream id of a fork: its source's
     names: dict[int, str] = field(default_factory=dict)  # stream id: path
 
+    def ever_held(self, path: str, data: bytes) -> bool:
+        """Whether a stream at this path ever began so, as far as was remembered."""
+        moments = [self.shown, *self.shown_then]
+        held = [shown[path].data for shown in moments if path in shown]
+        return any(known.startswith(data) for known in held + self.ended.get(path, []))
+
     def heirs(self, stream_ids: set[int]) -> set[int]:
         """The streams, and all that inherit from them."""
         found = set(stream_ids)
@@ -204,6 +210,8 @@ class Builder:
         self.remember()
         self.forks_and_deletions()
         self.remember()
+        if self.specimen.seed % 3 == 0:
+            self.store.compact(everything=True)
         self.behind_the_checkpoint()
         specimen.shown_before_newest = observe(self.store, specimen.paths)
         self.newest()
@@ -281,6 +289,9 @@ class Builder:
         self.create("/long/" + "x" * 1400 + "z", initial_data=b"a neighbour of a long name")
         self.store.append("/s/020", b"with a Stream-Seq", seq="000017")
         self.create("/big")
+        self.create("/short", retention_bytes=300)
+        for _ in range(5):
+            self.append("/short", 100)
         for _ in range(7):
             self.append("/big", 20_000)
         self.store.flush()

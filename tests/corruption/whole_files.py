@@ -65,7 +65,8 @@ def missing_folder(
 
 def swapped(specimen: Specimen, other: Specimen, rng: random.Random) -> tuple[Files, Exchange]:
     """Two files of one kind change places."""
-    kind = rng.choice(["wal/0", "segments/"])
+    kinds = ["wal/0", "segments/"]
+    kind = rng.choice([k for k in kinds if sum(name.startswith(k) for name in specimen.files) > 1])
     first, second = rng.sample([name for name in specimen.files if name.startswith(kind)], 2)
     files = {**specimen.files}
     files[first], files[second] = files[second], files[first]

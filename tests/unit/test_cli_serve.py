@@ -12,6 +12,9 @@ import durastream
 import durastream.cli.serving
 from durastream.cli import main
 from durastream.cli.banner import Banner, print_banner
+from durastream.engine.file_store import FileBackedStreamStore
+from support.damage import flip
+from support.stores import SMALL_FILES, SMALL_LIMITS
 
 
 @pytest.fixture
@@ -127,6 +130,20 @@ def test_wrong_usage_is_2(invoke, arguments, message):
 
 def test_one_worker_is_fine(invoke):
     assert invoke("--workers", "1")[0].exit_code == 0
+
+
+def test_damage_is_named_and_what_to_do_about_it(tmp_path):
+    store = FileBackedStreamStore(tmp_path, options=SMALL_FILES, limits=SMALL_LIMITS)
+    store.create("/a")
+    store.close()
+    rows = tmp_path / "meta.lmdb" / "data.mdb"
+    flip(rows, rows.read_bytes().rindex(b"/a\xb8") // 4096 * 4096 + 2)  # a page's number
+    arguments = ["serve", "--data-dir", str(tmp_path), "--port", "0"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 6
+    assert "bears the number of another page" in result.output
+    assert "durastream repair" in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 def test_version_and_help():

@@ -347,3 +347,18 @@ def test_streams_that_may_have_lost_records_can_be_closed(used, folder, quick_op
 def is_quarantined(store, path):
     found = store._engine.metadata.find(path)
     return found.quarantine is not None
+
+
+def test_a_log_older_than_the_rows_may_lack_anything_behind_them(used, folder, quick_opener):
+    older = {path: path.read_bytes() for path in (folder / "wal").iterdir()}
+    store = quick_opener()
+    store.append("/good", b"flushed, and in no log any more;")
+    store.flush()
+    store.append("/good", b"behind it")
+    crash(store)
+    shutil.rmtree(folder / "wal")
+    (folder / "wal").mkdir()
+    for path, content in older.items():
+        path.write_bytes(content)
+    outcome = repaired(folder)
+    assert [(lost.last, lost.where) for lost in outcome.report.missing] == [(0, "wal")]
