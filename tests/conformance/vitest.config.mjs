@@ -8,6 +8,6 @@ export default defineConfig({
     fileParallelism: false,
     pool: "forks",
     retry: 0,
-    testTimeout: 30_000, // one test makes 100,000 comparisons, which takes seconds on a busy machine
+    testTimeout: 30_000, // one test makes 100,000 comparisons: seconds on a busy machine
   },
 })
