@@ -28,7 +28,7 @@ cdef class SegmentCursor:
     cdef uint64_t rows_size
     cdef uint64_t rows_capacity
 
-    cdef int64_t gather(self, uint64_t stream_count_max, uint64_t size_max) noexcept nogil
+    cdef int64_t gather(self, uint64_t extent_count_max, uint64_t size_max) noexcept nogil
     cdef bint next_stream(self, uint64_t *stream_id) noexcept nogil
     cdef int64_t take_stream(self, uint64_t stream_id) noexcept nogil
     cdef int64_t take_extent(self, uint64_t source) noexcept nogil

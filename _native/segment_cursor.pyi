@@ -9,8 +9,9 @@ class SegmentCursor:
     def __new__(cls, segments: Sequence[Segment]) -> Self: ...
     @property
     def segments(self) -> list[Segment]: ...
-    def next_batch(self, stream_count_max: int, size_max: int) -> list[tuple[int, list[Found]]]:
+    def next_batch(self, extent_count_max: int, size_max: int) -> list[tuple[int, list[Found]]]:
         """(stream id, its extents, the oldest segment's first) of the next streams.
 
-        Empty behind the last. Ends when the rows have ``size_max`` bytes or more.
+        Empty behind the last. Ends with the stream that reaches one of the bounds: on extents,
+        and on bytes of rows.
         """

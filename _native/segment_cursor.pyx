@@ -36,23 +36,22 @@ cdef class SegmentCursor:
         free(self.found)
         free(self.rows)
 
-    def next_batch(self, uint64_t stream_count_max, uint64_t size_max):
+    def next_batch(self, uint64_t extent_count_max, uint64_t size_max):
         cdef int64_t error
         with nogil:
-            error = self.gather(stream_count_max, size_max)
+            error = self.gather(extent_count_max, size_max)
         if error < 0:
             raise MemoryError
         return self.batch()
 
-    cdef int64_t gather(self, uint64_t stream_count_max, uint64_t size_max) noexcept nogil:
-        cdef uint64_t stream_id = 0, count = 0
+    cdef int64_t gather(self, uint64_t extent_count_max, uint64_t size_max) noexcept nogil:
+        cdef uint64_t stream_id = 0
         cdef int64_t error = 0
         self.found_count = self.rows_size = 0
-        while count < stream_count_max and self.rows_size < size_max and error == 0:
+        while self.found_count < extent_count_max and self.rows_size < size_max and error == 0:
             if not self.next_stream(&stream_id):
                 break
             error = self.take_stream(stream_id)
-            count += 1
         return error
 
     cdef bint next_stream(self, uint64_t *stream_id) noexcept nogil:

@@ -28,7 +28,7 @@ from .records import encode
 
 logger = logging.getLogger("durastream.compaction")
 
-_STREAMS_PER_STEP = 200  # some ms of Python
+_EXTENTS_PER_STEP = 250  # some ms of Python
 _ROWS_SIZE_PER_STEP = 256 * 1024
 _DOUBTFUL_SIZE_MIN = 1024 * 1024  # bytes of a source that are worth looking for its forks
 
@@ -117,7 +117,7 @@ class Compaction:
             upto_lsn=self._inputs[-1].upto_lsn,
             sync_slices=True,
         )
-        while batch := cursor.next_batch(_STREAMS_PER_STEP, _ROWS_SIZE_PER_STEP):
+        while batch := cursor.next_batch(_EXTENTS_PER_STEP, _ROWS_SIZE_PER_STEP):
             if any(self._is_doubtful(stream_id, found) for stream_id, found in batch):
                 yield from self._look_for_forks()
             self._merge.put(self._joined(batch))

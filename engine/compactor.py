@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 import lmdb
 
@@ -28,6 +29,15 @@ logger = logging.getLogger("durastream.compaction")
 _PERIOD = 0.5  # seconds between looks, while there is nothing to do
 _PAUSE_MIN, _PAUSE_MAX = 0.001, 0.05  # seconds
 _RETRY_DELAY_MIN, _RETRY_DELAY_MAX = 1.0, 300.0  # seconds after trouble, doubled each time
+
+
+class Space(NamedTuple):
+    """What segments take on the disk. Sizes are bytes."""
+
+    segment_count: int
+    size: int  # of all segments
+    dead_size: int  # of those, what nobody needs: an estimate
+    pinned_size: int  # of files that were merged away and somebody still reads
 
 
 class Compactor:
@@ -47,6 +57,19 @@ class Compactor:
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def space(self) -> Space:
+        """What segments take now."""
+        engine = self._engine
+        with engine.lock:
+            listed = list(engine.listed.values())
+        return Space(
+            len(listed),
+            sum(entry.size for entry in listed),
+            sum(entry.dead_size for entry in listed),
+            engine.reaper.pinned_size,
+        )
 
     @property
     def is_working(self) -> bool:

@@ -33,6 +33,7 @@ from ..protocol.state import StreamState
 from .arguments import append_request, create_request, producer_request
 from .backup import Backup, BackupResult
 from .body import Body
+from .compactor import Space
 from .errors import StoreClosed
 from .file_engine import FileEngine
 from .file_store_aio import AsyncFileStore
@@ -265,6 +266,11 @@ class FileBackedStreamStore(StoreBase):
         """
         with self._engine.using_files():
             return self._maintenance.flush()
+
+    @property
+    def space(self) -> Space:
+        """What segments take on the disk, dead and pinned bytes included."""
+        return self._maintenance.compactor.space
 
     def compact(self, *, everything: bool = False) -> None:
         """Merge segments now until their bounds are kept. The store does so by itself.

@@ -93,11 +93,13 @@ def test_what_is_deleted_gives_its_space_back(opener, tmp_path):
     store.flush()
     store.delete(B)
     store.flush()
-    listed = store._engine.listed.values()
-    assert sum(entry.dead_size for entry in listed) > 2 * MIB
+    before = store.space
+    assert (before.segment_count, before.pinned_size) == (2, 0)
+    assert before.size > 3 * MIB > before.dead_size > 2 * MIB
     store.compact()
     assert sum(segment.data_size for segment in segments(store)) == MIB
-    assert [entry.dead_size for entry in store._engine.listed.values()] == [0] * len(listed)
+    assert store.space.size < before.size - 2 * MIB
+    assert store.space.dead_size == 0
     assert contents(store, A) == b"a" * MIB
 
 
