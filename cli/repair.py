@@ -78,7 +78,8 @@ def repair(
         if as_json:
             click.echo(_json(directory, outcome, seconds))
         else:
-            click.echo("\n".join(_text(outcome, seconds, dry_run=dry_run)))
+            for line in _text(outcome, seconds, dry_run=dry_run):
+                click.echo(line)
         ctx.exit(_status(outcome, dry_run=dry_run))
 
 

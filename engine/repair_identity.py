@@ -47,6 +47,9 @@ def identify(disk: Disk, path: Path) -> Identity:
         stored, problem = None, str(error)
     except FileNotFoundError:
         stored, problem = None, "FORMAT is missing"
+    except UnknownFormat as error:
+        what = "if no newer version ever wrote it, move FORMAT elsewhere and repair again"
+        raise UnknownFormat(f"{error}; {what}") from error
     if stored is not None and (stored in ids or not ids):
         return Identity(stored, None)
     if len(ids) == 1:

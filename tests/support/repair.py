@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -22,17 +23,32 @@ PRODUCERS = ("writer", "other")
 
 def seen(store: Store) -> dict[str, Any]:
     """Every stream as its users see it."""
-    found: dict[str, Any] = {}
-    for path in store.list():
-        stream = store.get(path)
-        assert stream is not None
-        found[path] = (
-            stream.content_type, stream.current_offset, stream.incarnation, stream.closed,
-            stream.closed_by, stream.last_seq, stream.ttl_seconds, stream.expires_at,
-            stream.forked_from, stream.fork_offset, stream.ref_count, stream.created_at,
-            contents(store, path), [store.get_producer_epoch(path, name) for name in PRODUCERS],
-        )  # fmt: skip
-    return found
+    return {path: seen_of(store, path) for path in store.list()}
+
+
+def seen_of(store: Store, path: str) -> tuple[Any, ...]:
+    """One stream; of its bytes those that are readable."""
+    stream = store.get(path)
+    assert stream is not None
+    return (
+        stream.content_type, stream.current_offset, stream.incarnation, stream.closed,
+        stream.closed_by, stream.last_seq, stream.ttl_seconds, stream.expires_at,
+        stream.forked_from, stream.fork_offset, stream.ref_count, stream.created_at,
+        readable(store, path), [store.get_producer_epoch(path, name) for name in PRODUCERS],
+    )  # fmt: skip
+
+
+def readable(store: Store, path: str) -> bytes:
+    """All bytes of a stream, up to its end or a quarantine."""
+    data, at = b"", None
+    with contextlib.suppress(StreamQuarantined):
+        while True:
+            result = store.read(path, at)
+            data += bytes(result)
+            at = result.next_offset
+            if result.up_to_date:
+                break
+    return data
 
 
 def damage_codes(folder: Path) -> set[str]:

@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from durastream.cli import main
-from durastream.engine.repair import Repair
+from durastream.engine.findings import Finding
+from durastream.engine.repair import Repair, RepairReport
 from durastream.engine.repair_exchange import Exchange
+from durastream.engine.repair_run import Outcome
 from support.damage import flip, log_frames, picture
 from support.repair import seen
 from support.stores import contents, crash
@@ -162,3 +164,15 @@ def test_it_asks_on_a_terminal(data, answer):
     assert b"Verifying" in shown
     assert b"100%" in shown
     assert (picture(data) == before) == (answer == "n")
+
+
+def test_what_could_not_be_mended_is_named(data, monkeypatch):
+    left = [Finding("overlap", "damage", "stored twice", "segments", None, 1, "/good", "look")]
+    outcome = Outcome(found=left, report=RepairReport(str(data), folder="f"), is_done=True)
+    outcome.left = left
+    module = sys.modules["durastream.cli.repair"]
+    monkeypatch.setattr(module, "repair_directory", lambda *_, **__: outcome)
+    result = repair(data)
+    assert result.exit_code == 1
+    assert "not mended  segments: stored twice (stream 1, /good)" in result.stdout
+    assert "some damage could not be mended" in result.stderr
