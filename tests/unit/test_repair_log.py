@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import pytest
 
+from durastream._native.disk import PosixDisk
 from durastream.engine.errors import StreamQuarantined
 from durastream.engine.records import Kind
 from durastream.engine.repair_run import repair_directory
+from durastream.engine.salvage_frames import read_file
+from durastream.engine.wal_py import FRAME_MAGIC, read_file_header
 from support.damage import flip, log_file, log_frames
 from support.repair import check_repair, damage_codes, repaired, seen, seen_but
 from support.stores import contents, crash
@@ -198,16 +202,23 @@ def test_damaged_records_without_data(folder, quick_opener, clock, kind):
 
 @pytest.fixture
 def chain(folder, quick_opener):
-    """A log of several files; what users see, and how much each file holds."""
+    """A log of several files, the newest of which holds some records; what users see."""
     store = quick_opener()
     store.create("/first", initial_data=b"first")
     store.flush()
     for number in range(12):
         store.create(f"/{number}", initial_data=bytes([number]) * 200_000)
         store.append("/first", b"%d;" % number)
+    for _ in range(500):  # until the log is in a file that it does not leave for a better one
+        store.append("/first", b"!")
+        newest = log_files(folder)[-1]
+        is_filled = read_file_header(newest.read_bytes()[:4096]).flags & 1
+        if is_filled and len(in_file(newest)) > 3:
+            break
+        time.sleep(0.01)
     found = seen(store)
     crash(store)
-    assert len(list((folder / "wal").glob("0*.wal"))) >= 3
+    assert len(log_files(folder)) >= 3
     return found
 
 
@@ -362,3 +373,20 @@ def test_a_log_older_than_the_rows_may_lack_anything_behind_them(used, folder, q
         path.write_bytes(content)
     outcome = repaired(folder)
     assert [(lost.last, lost.where) for lost in outcome.report.missing] == [(0, "wal")]
+
+
+def test_what_stands_in_a_file_from_an_earlier_use_of_it_is_no_record(chain, folder):
+    """Frames are valid at their place only, so those of a recycled file still are."""
+    *others, newest = log_files(folder)
+    older = max(others, key=lambda path: log_frames(path)[-1].position)
+    header = read_file_header(newest.read_bytes()[:4096])
+    used = max(frame.position for frame in log_frames(newest)) + 4096
+    raw = newest.read_bytes()[:used] + older.read_bytes()[used:]
+    assert any(
+        raw[at : at + 4] == FRAME_MAGIC and raw[at + 8 : at + 16] == older.read_bytes()[40:48]
+        for at in range(used, len(raw), 4096)
+    )
+    newest.write_bytes(raw)
+    found = read_file(PosixDisk(), newest, header.sequence, header.store_id, 0)
+    lsns = [record.scanned.lsn for record in found.records]
+    assert lsns == [record.header.lsn for record in in_file(newest)]
