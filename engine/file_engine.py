@@ -46,7 +46,7 @@ from .ranges import NeedsDisk, RangeReader, Span, View, first_damage
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
 from .step_clock import StepClock
-from .waiting import Waiter
+from .waiting import ThreadWaiter, Waiter
 
 Result = TypeVar("Result")
 Step = Callable[[Seen], Result]
@@ -109,6 +109,7 @@ class FileEngine:
         self.is_whole = True  # memory is as the log says
         self.is_released = False
         self.parked: set[Waiter] = set()
+        self.new_waiter: Callable[[], ThreadWaiter] = ThreadWaiter  # simulators have their own
         opened: Opened = open_store(
             path, metadata_path, self.disk, self.lock, limits, options, self.now
         )
@@ -139,6 +140,10 @@ class FileEngine:
         except BaseException:  # no more threads: another attempt must find the directory free
             self.release()
             raise
+
+    def monotonic(self) -> float:
+        """Seconds of the disk seam's clock, for delays and deadlines."""
+        return self.disk.monotonic_ns() / 1e9
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -192,14 +197,14 @@ class FileEngine:
 
     def decide(self, step: Step[Result]) -> Outcome[Result]:
         """Run a step with all that it misses. Blocks, but does not wait for the log."""
-        patience = time.monotonic() + BUSY_PATIENCE
+        patience = self.monotonic() + BUSY_PATIENCE
         while True:
             try:
                 outcome = self.attempt(step)
             except Cold as cold:
                 self.load(cold)
                 continue
-            if not outcome.is_busy or not self.has_threads or time.monotonic() > patience:
+            if not outcome.is_busy or not self.has_threads or self.monotonic() > patience:
                 return outcome
             time.sleep(BUSY_DELAY)  # a flush is under way
 

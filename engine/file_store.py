@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -46,7 +45,6 @@ from .store_base import StoreBase
 from .transfer_format import Incoming
 from .transfer_in import Import
 from .transfer_out import Export
-from .waiting import ThreadWaiter
 
 
 class FileBackedStreamStore(StoreBase):
@@ -210,16 +208,16 @@ class FileBackedStreamStore(StoreBase):
     def wait_for_messages(
         self, path: str, offset: str, timeout_ms: int, *, max_bytes: int | None = None
     ) -> WaitResult:
-        deadline = time.monotonic() + timeout_ms / 1000
+        deadline = self._engine.monotonic() + timeout_ms / 1000
         at, incarnation = offset, None
-        waiter = ThreadWaiter()
+        waiter = self._engine.new_waiter()
         while True:
             result = self._engine.read(path, at, max_bytes, incarnation)
             if result.size or result.closed:
                 return WaitResult(result, False, result.closed)
             # ``now`` is resolved once, before waiting (4.6), and means this very stream.
             at, incarnation = result.offset, result.incarnation
-            left = deadline - time.monotonic()
+            left = deadline - self._engine.monotonic()
             if left <= 0:
                 return WaitResult(result, True, False)
             try:

@@ -10,7 +10,6 @@ import heapq
 import logging
 import os
 import threading
-import time
 from contextlib import suppress
 
 import lmdb
@@ -49,8 +48,7 @@ class Maintenance:
             target=self._run, name="durastream-maintenance", daemon=True
         )
         self._flush_lock = engine.commit_lock
-        self._flushed_at = time.monotonic()
-        self._swept_at = time.monotonic()
+        self._flushed_at = self._swept_at = engine.monotonic()
         self._swept_upto: tuple[int, int] | None = None  # in the table of deadlines
         self._kept = 0  # bindings and entries after the last eviction
         self._retry_at = 0.0
@@ -82,7 +80,7 @@ class Maintenance:
         """Look at everything once."""
         if self._has_failed():
             return
-        now = time.monotonic()
+        now = self._engine.monotonic()
         self._note_stall()
         self._flush_if_due(now)
         if now - self._swept_at >= self._engine.options.sweep_interval:
@@ -152,7 +150,7 @@ class Maintenance:
         try:
             self._flush_with_reserve(clean)
         except (OSError, lmdb.Error, StorageError) as error:
-            self._retry_at = time.monotonic() + _RETRY_DELAY
+            self._retry_at = self._engine.monotonic() + _RETRY_DELAY
             self._begin_trouble(_FLUSH, error)
             return False
         self._end_trouble(_FLUSH)
