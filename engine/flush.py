@@ -52,7 +52,7 @@ def flush(engine: FileEngine, *, clean: bool = False) -> bool:
         position = engine.log.durable_point()
         engine.projection.advance(position.lsn)
         dirty = engine.projection.take_dirty()
-        next_stream_id = engine.operations.next_stream_id
+        next_stream_id = engine.projection.next_stream_id
     before = engine.checkpoint
     if not dirty and position.lsn == before.lsn and before.clean == clean:
         return False
@@ -152,12 +152,12 @@ def _write_segment(
 def _write_paced(engine: FileEngine, writing: Flush) -> None:
     """Slice by slice, each synced, with pauses as long: the log's syncs come first."""
     while True:
-        started = time.monotonic()
+        started = engine.monotonic()
         more = writing.step()
         if not more:
             break
         if engine.has_threads and engine.is_usable:
-            time.sleep(min(time.monotonic() - started, _PAUSE_MAX))
+            time.sleep(min(engine.monotonic() - started, _PAUSE_MAX))
     writing.finish()
 
 

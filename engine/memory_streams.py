@@ -88,8 +88,10 @@ class MemoryStreams:
     # -- create, append, close ---------------------------------------------------------------
 
     def create(self, request: CreateRequest, payload: Payload | InvalidRequest) -> Stream:
-        existing = self.state(request.path)
+        self.find(request.path)
         source = self.find(request.forked_from) if request.forked_from is not None else None
+        # Only now: the end of an expired fork may have taken its source along.
+        existing = self.state(request.path)
         created = decide_create(
             request,
             existing,

@@ -191,8 +191,9 @@ class Operations:
     ) -> Stream:
         """``boundaries`` are those of the source, if it is to be a fork."""
         binding = self.current(seen, request.path)
-        existing = binding.reserved.reserved if binding.reserved is not None else None
         source = self._source(seen, request)
+        # Only now: the end of an expired fork may have taken its source along.
+        existing = binding.reserved.reserved if binding.reserved is not None else None
         state = source.reserved if source is not None else None
         payload = body.payload(creation_content_type(request, state))
         created = decide_create(
@@ -342,11 +343,13 @@ class Operations:
     def touch(self, entry: Entry) -> None:
         """Count as access: at once in memory, now and then in the log, without waiting."""
         state, now = entry.reserved, self._now()
-        if state is None or state.ttl_seconds is None or now <= state.last_accessed_at:
+        if state is None or state.ttl_seconds is None:
+            return
+        if entry.visible is not None and entry.visible.last_accessed_at < now:
+            entry.visible = replace(entry.visible, last_accessed_at=now)
+        if now <= state.last_accessed_at:
             return
         after = replace(state, last_accessed_at=now)
-        if entry.visible is not None:
-            entry.visible = replace(entry.visible, last_accessed_at=now)
         if now - entry.logged_at < touch_interval_ms(state.ttl_seconds):
             entry.reserved = after
             return

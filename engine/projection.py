@@ -41,6 +41,7 @@ class Projection:
         self._pending: deque[Change] = deque()
         self.dirty: dict[int, Dirty] = {}
         self.visible_lsn = 0
+        self.next_stream_id = 1  # behind the last stream whose creation was visible
 
     def push(self, change: Change) -> None:
         """Queue a change whose record was just staged."""
@@ -60,6 +61,7 @@ class Projection:
         if state is not None and before is not None:
             state = _latest_access(before, state)
         entry.visible = state
+        self.next_stream_id = max(self.next_stream_id, entry.stream_id + 1)
         dirty = self._dirty_row(entry.stream_id, entry.origin.path)
         dirty.state, dirty.lsn, dirty.quarantine = state, change.lsn, entry.quarantine
         if state is not None and before is not None and state.earliest > before.earliest:

@@ -154,7 +154,7 @@ def _open(
     catalog = Catalog(metadata, lock, slack)
     projection = Projection()
     operations = Operations(catalog, projection, log, limits, now)
-    operations.next_stream_id = checkpoint.next_stream_id
+    operations.next_stream_id = projection.next_stream_id = checkpoint.next_stream_id
     replay = Replay(catalog, projection, operations, leftovers)
     start = None
     if written is not None:

@@ -1,9 +1,14 @@
 """What the simulator found (tests/crash/test_simulator.py), each as the few steps that it takes."""
 
+from pathlib import Path
+
 import pytest
 
+from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine.errors import OpenError
-from simulation.stores import Clock, abandon, new_disk, open_store
+from durastream.engine.memory_store import StreamStore
+from durastream.engine.verify import Verification
+from simulation.stores import LIMITS, Clock, abandon, new_disk, open_store
 from simulation.workload import Operation, outcome_of
 
 TTL = 1000  # seconds
@@ -27,6 +32,14 @@ class Machine:
         if self.store is not None:
             abandon(self.store)
         self.disk, self.store = disk, None
+
+    def verify(self):
+        verification = Verification(
+            Path("/data"), DelegatedDisk(self.disk), self.metadata, probe=False
+        )
+        for _ in verification.run():
+            pass
+        return [str(finding) for finding in verification.report.findings]
 
     def lose_power(self):
         self.end(self.disk.crash())
@@ -117,3 +130,40 @@ def test_a_spare_whose_sync_failed_is_filled_again(machine):
     store = machine.lose_power()
     assert not store.read_only
     assert bytes(store.read("/a")) == b"acknowledged"
+
+
+def test_a_checkpoint_counts_no_stream_whose_creation_is_behind_it(machine):
+    store = machine.open()
+    store.create("/a")
+    Operation("create", "/b").stage(store)
+    store.flush()  # as of the creation of /a
+    store._engine.wait_durable(store._engine.log.staged_lsn)
+    machine.end(machine.disk.crash())
+    assert machine.verify() == []
+
+
+def end_of_a_fork(store, clock):
+    """What creating the path of a source says once its last fork, the source asked for, is over."""
+    store.create("/source")
+    store.create("/fork", forked_from="/source", ttl_seconds=1)
+    store.delete("/source")
+    clock.advance(1000)
+    return outcome_of(lambda: store.create("/source", forked_from="/fork"))
+
+
+def test_a_creation_is_decided_on_what_the_end_of_its_source_leaves(machine):
+    assert end_of_a_fork(machine.open(), machine.clock) == "ForkSourceNotFound"
+    in_memory = StreamStore(limits=LIMITS, clock=machine.clock)
+    assert end_of_a_fork(in_memory, machine.clock) == "ForkSourceNotFound"
+
+
+def test_an_access_is_seen_though_one_at_the_same_time_came_before_the_stream_was(machine):
+    store = machine.open()
+    producer = {"producer_id": "p", "producer_epoch": 0, "producer_seq": 0}
+    Operation("create", "/a", {"ttl_seconds": TTL}).stage(store)
+    Operation("append", "/a", {"data": b"x", **producer}).stage(store)
+    machine.clock.advance(10)
+    Operation("append", "/a", {"data": b"x", **producer}).stage(store)  # a duplicate, so an access
+    store._engine.wait_durable(store._engine.log.staged_lsn)
+    store.read("/a")
+    assert store.get("/a").last_accessed_at == machine.clock.now
