@@ -30,7 +30,7 @@ def test_histories_of_crashes(part):
     for seed in range(part * SEEDS, (part + 1) * SEEDS):
         failure = simulate.run(seed, GENERATIONS, counts)
         assert failure is None, failure
-    for happened in ("power losses", "kills", "orderly ends", "commits of many"):
+    for happened in ("power losses", "kills", "orderly ends", "reads", "comparisons"):
         assert counts[happened] > 10, f"the simulation saw few {happened}"
     assert sum(count for name, count in counts.items() if name.startswith("fault: ")) > 50
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -84,6 +85,7 @@ class SimulatedDisk:
         self.met: list[tuple[str, Fault]] = []
         self.trace: list[tuple[str, str]] = []
         self.clock_ns = 1_700_000_000_000_000_000
+        self.before_call: Callable[[str], None] | None = None  # a scheduler's
         self._next_fd = 1000
 
     # -- crashes and faults ---------------------------------------------------------------
@@ -93,6 +95,8 @@ class SimulatedDisk:
 
         A call that ``changes`` something may have done so before the power went: see ``_done``.
         """
+        if self.before_call is not None:
+            self.before_call(operation)
         if self.crashed:
             raise PowerLoss(operation)
         self.call_count += 1

@@ -8,7 +8,6 @@ nothing else. LMDB lives on the real disk; its commits are atomic, and count as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ import lmdb
 
 from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine.file_store import FileBackedStreamStore
-from durastream.engine.memory_store import StreamStore
 from durastream.engine.options import KIB, MIB, FileStoreOptions, Limits
 from durastream.engine.store import Store
 
 from .disk import PowerLoss, SimulatedDisk
+from .oracle import Clock, copy_of
+from .workload import PATHS, PRODUCERS
 
-PATHS = ["/a", "/b", "/c", "/d"]
-PRODUCERS = ["p", "q"]
+__all__ = ["Clock", "abandon", "contents", "copy_of", "new_disk", "observe", "open_store"]
+
 LIMITS = Limits(body_size_max=24 * KIB)
 OPTIONS = FileStoreOptions(
     wal_file_size=96 * KIB,
@@ -36,19 +36,6 @@ OPTIONS = FileStoreOptions(
     lmdb_map_size=64 * MIB,
     reserve_size=0,
 )
-
-
-class Clock:
-    """Both stores' clock; it stands still during an operation, so that both see one instant."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, ms: int) -> None:
-        self.now += ms
 
 
 def new_disk(seed: int) -> SimulatedDisk:
@@ -120,18 +107,6 @@ def end_expired(store: Store) -> None:
         store.get(path)
 
 
-def copy_of(oracle: StreamStore) -> StreamStore:
-    """A store in memory that goes its own way from here; what never changes is shared."""
-    streams = oracle._streams
-    values: list[Any] = [streams._limits, streams._clock]
-    for stream in streams._by_id.values():
-        values += [stream.state, *stream.producers.values(), *stream._appends._batches]
-        values += [batch for span in stream._inherited for batch in span.appends._batches]
-    copied = StreamStore(limits=oracle.limits, clock=streams._clock)
-    copied._streams = deepcopy(streams, {id(value): value for value in values})
-    return copied
-
-
 def contents(store: Store, path: str) -> list[tuple[bytes, str]]:
     messages, at = [], None
     while True:
@@ -140,3 +115,22 @@ def contents(store: Store, path: str) -> list[tuple[bytes, str]]:
         at = result.next_offset
         if result.up_to_date:
             return messages
+
+
+def differences(seen: dict[str, Any], possible: list[dict[str, Any]]) -> str:
+    """What is shown at each path that differs from the last possibility."""
+    lines = []
+    for number, expected in enumerate(possible):
+        for path in sorted(seen.keys() | expected.keys()):
+            if seen.get(path) != expected.get(path):
+                lines.append(f"\n  {number}: {path}")
+                lines.append(f"    shown    {shorten(seen.get(path))}")
+                lines.append(f"    expected {shorten(expected.get(path))}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def shorten(value: Any) -> str:
+    text = repr(value)
+    while "xxxx" in text:
+        text = text.replace("xxxx", "x")
+    return text if len(text) < 1500 else text[:700] + " … " + text[-700:]

@@ -17,10 +17,12 @@ from durastream.engine.file_engine import Outcome
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.store import Store
 from durastream.protocol.errors import StreamError
+from durastream.protocol.offset import format_offset
 from durastream.protocol.results import Stream
-from durastream.protocol.state import ProducerState
+from durastream.protocol.state import ProducerState, StreamState
 
-from .stores import PATHS, PRODUCERS, contents
+PATHS = ["/a", "/b", "/c", "/d"]
+PRODUCERS = ["p", "q"]
 
 JSON = "application/json"
 CREATE_DEFAULTS = dict.fromkeys(
@@ -56,6 +58,11 @@ class Operation:
             for name, value in self.arguments.items()
         }
         return f"{self.method} {self.path} {shown if shown else ''}".strip()
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it is a client's, and no housekeeping."""
+        return self.method not in ALONE
 
     @property
     def is_retried(self) -> bool:
@@ -116,12 +123,27 @@ def outcome_of(call: Any) -> Any:
         raise
     except StreamError as refusal:
         return type(refusal).__name__
-    # Incarnations differ between the stores; an access may be later after a crash.
-    return replace(result, incarnation=0, last_accessed_at=0) if is_stream(result) else result
+    return comparable(result)
 
 
-def is_stream(result: Any) -> bool:
-    return isinstance(result, Stream)
+def comparable(result: Any) -> Any:
+    """Without what differs: incarnations; and accesses, which may be later after a crash."""
+    if isinstance(result, Stream):
+        return replace(result, incarnation=0, last_accessed_at=0)
+    return result
+
+
+def state_of(oracle: StreamStore, path: str) -> StreamState | None:
+    """What is at a path, whether or not its time is over."""
+    stream = oracle._streams._by_path.get(path)
+    return stream.state if stream is not None else None
+
+
+def offsets_of(oracle: StreamStore, path: str) -> list[str]:
+    """Where a reader of the stream there can be."""
+    stream = oracle._streams._by_path[path]
+    ends = stream.append_ends(0, stream.state.tail)
+    return [format_offset(position) for position in (0, *ends)]
 
 
 class Workload:
@@ -132,10 +154,10 @@ class Workload:
         self._count = 0
 
     def step(self, oracle: StreamStore) -> Operation:
-        """The next operation."""
+        """The next operation. It looks at the oracle, and leaves no trace in it."""
         self._count += 1
         rng, path = self._rng, self._rng.choice(PATHS)
-        found = oracle.get(path)
+        found = state_of(oracle, path)
         if (found is None or found.soft_deleted) and rng.random() < 0.8:
             return self._create(oracle, path)
         kinds = [self._append] * 8 + [self._produce] * 8 + [self._create]
@@ -145,7 +167,7 @@ class Workload:
         return rng.choice(kinds)(oracle, path)
 
     def _data(self, oracle: StreamStore, path: str) -> bytes:
-        found = oracle.get(path)
+        found = state_of(oracle, path)
         return self._body(found.content_type if found is not None else None)
 
     def _body(self, content_type: str | None) -> bytes:
@@ -159,7 +181,7 @@ class Workload:
 
     def _create(self, oracle: StreamStore, path: str) -> Operation:
         source = self._rng.choice(PATHS)
-        if source != path and (oracle.has(source) or self._rng.random() < 0.1):
+        if source != path and (state_of(oracle, source) or self._rng.random() < 0.1):
             return Operation("create", path, self._fork(oracle, source))
         rng, arguments = self._rng, dict[str, Any]()
         arguments["content_type"] = rng.choice([None, "text/plain", JSON])
@@ -180,10 +202,9 @@ class Workload:
 
     def _fork(self, oracle: StreamStore, source: str) -> dict[str, Any]:
         rng, arguments = self._rng, dict[str, Any](forked_from=source)
-        found = oracle.get(source)
+        found = state_of(oracle, source)
         if found is not None and not found.soft_deleted and rng.random() < 0.7:
-            offsets = [found.earliest_offset, *(offset for _, offset in contents(oracle, source))]
-            arguments["fork_offset"] = rng.choice(offsets)
+            arguments["fork_offset"] = rng.choice(offsets_of(oracle, source))
             if rng.random() < 0.5:
                 arguments["fork_sub_offset"] = rng.choice([0, 1, 2, 7])
         if rng.random() < 0.3:
@@ -199,7 +220,7 @@ class Workload:
 
     def _produce(self, oracle: StreamStore, path: str) -> Operation:
         rng, name = self._rng, self._rng.choice(PRODUCERS)
-        stream = oracle._streams.live_or_none(path)
+        stream = oracle._streams._by_path.get(path)
         known = stream.producers.get(name) if stream is not None else None
         epoch, seq = self._next(known)
         arguments = {"producer_id": name, "producer_epoch": epoch, "producer_seq": seq}

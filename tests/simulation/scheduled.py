@@ -1,0 +1,68 @@
+"""Puts an open store under a scheduler: what waits, waits for it, and what it changes is a task.
+
+Of the store nothing is replaced but what threads would be blocked in: locks, waits for the
+committer, parked readers, workers. Everything else is what production runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .disk import SimulatedDisk
+from .scheduler import (
+    ScheduledCondition,
+    ScheduledLock,
+    ScheduledWaiter,
+    ScheduledWorkers,
+    Scheduler,
+)
+
+Result = TypeVar("Result")
+
+# What looks into LMDB, and may wait for a disk there.
+LOOKS = ("find", "row", "producer", "rows", "due", "segments")
+
+
+def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
+    """From here on the scheduler says who runs; before, and in no task, all is as it was."""
+    engine = store._engine
+    lock = ScheduledLock(scheduler)
+    engine.lock = engine.catalog._lock = lock
+    engine._unused = ScheduledCondition(scheduler, lock)
+    engine._commit = lambda lsn: wait_for_committer(scheduler, engine, lsn)
+    engine.new_waiter = lambda: ScheduledWaiter(scheduler, disk)
+    engine.workers.shutdown()
+    engine.workers = ScheduledWorkers(scheduler)
+    store._maintenance._flush_lock = ScheduledLock(scheduler)
+    store._closing = ScheduledLock(scheduler)
+    for name in LOOKS:
+        setattr(engine.metadata, name, paused(scheduler, getattr(engine.metadata, name)))
+
+    def before_call(operation: str) -> None:
+        if lock.is_held and operation not in ("close", "size"):
+            raise AssertionError(f"{operation} while holding the store's lock")
+        scheduler.pause()
+
+    disk.before_call = before_call
+
+
+def wait_for_committer(scheduler: Scheduler, engine: Any, lsn: int) -> None:
+    log = engine.log
+    if scheduler.current is None:
+        while log.durable_lsn < lsn and log.failure is None:
+            log.commit_step()
+    else:
+        scheduler.wait_until(lambda: log.durable_lsn >= lsn or log.failure is not None)
+    if log.durable_lsn < lsn:
+        raise engine.failed()
+
+
+def paused(scheduler: Scheduler, look: Callable[..., Result]) -> Callable[..., Result]:
+    def looking(*arguments: Any) -> Result:
+        scheduler.pause()
+        found = look(*arguments)
+        scheduler.pause()
+        return found
+
+    return looking

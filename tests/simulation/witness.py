@@ -1,0 +1,228 @@
+"""Watches one open store from inside and holds every decision and every view against the oracle.
+
+Decisions are made under the store's lock, one at a time, so the order of them is the one that
+counts: the oracle decides the same in the same moment. Records, accesses and the moment at which
+something becomes visible are seen where they happen; from them alone the oracle moves.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from durastream._native.errors import LogFailed, LogFull, RecordTooLarge
+from durastream.engine.catalog import Cold
+from durastream.engine.errors import StorageError
+from durastream.engine.memory_stream import MemoryStream
+from durastream.engine.records import Kind
+from durastream.protocol.errors import StreamError
+from durastream.protocol.expiry import is_expired
+
+from .oracle import Clock, Oracle, set_clock, state_at, stream_at
+from .workload import Operation, comparable
+
+NO_DECISION = (Cold, StorageError, LogFailed, LogFull, RecordTooLarge)
+
+
+class Violation(AssertionError):
+    """The store broke a promise."""
+
+
+@dataclass(eq=False)
+class Call:
+    """What one client asks for, and what became of it."""
+
+    operation: Operation
+    is_decided: bool = False
+    lsn: int = 0  # what its answer must wait for
+    expected: Any = None
+
+
+@dataclass(eq=False)
+class Reader:
+    """Who waits for news: what it was shown last, and up to where."""
+
+    shown: MemoryStream | None = None
+    tail: int = 0
+
+
+CALL: ContextVar[Call | None] = ContextVar("call", default=None)  # of the task that asks
+READER: ContextVar[Reader | None] = ContextVar("reader", default=None)
+
+
+class Witness:
+    """The oracle's eyes in one open store. ``violation`` is the first that was seen."""
+
+    def __init__(self, store: Any, oracle: Oracle, clock: Clock) -> None:
+        self.oracle = oracle
+        self.violation: Violation | None = None
+        self.is_watching = True
+        self._engine = store._engine
+        self._clock = clock
+        self._logged: list[int] = []  # LSNs of the decision being made
+        self._shown: dict[int, MemoryStream] = {}  # by incarnation: what readers may be given
+        self._watch_operations()
+        self._watch_engine()
+
+    def fail(self, what: str) -> NoReturn:
+        violation = Violation(what)
+        self.violation = self.violation or violation
+        raise violation
+
+    # -- where it looks --------------------------------------------------------------------
+
+    def _watch_operations(self) -> None:
+        operations = self._engine.operations
+        for method in ("create", "append", "close", "delete"):
+            setattr(operations, method, self._deciding(method, getattr(operations, method)))
+        stage, touch, visible = operations._stage, operations.touch, operations.visible
+
+        def staging(seen: Any, kind: Kind, state: Any, *arguments: Any) -> int:
+            lsn: int = stage(seen, kind, state, *arguments)
+            if self.is_watching:
+                self._note_record(lsn, kind, state.path, arguments[1])
+            return lsn
+
+        def touching(entry: Any) -> None:
+            before = (entry.reserved, entry.visible)
+            touch(entry)
+            if self.is_watching and (entry.reserved, entry.visible) != before:
+                self._note_access(entry)
+
+        def showing(seen: Any, path: str) -> Any:
+            found = visible(seen, path)
+            if self.is_watching:
+                self._check_visible(path, found[1] if found is not None else None)
+            return found
+
+        operations._stage, operations.touch, operations.visible = staging, touching, showing
+
+    def _watch_engine(self) -> None:
+        engine = self._engine
+        advance, read_view = engine.projection.advance, engine.read_view
+
+        def advancing(durable_lsn: int) -> None:
+            advance(durable_lsn)
+            if self.is_watching:
+                self.oracle.advance(engine.projection.visible_lsn)
+
+        def reading(entry: Any, view: Any, *arguments: Any, **named: Any) -> Any:
+            result = read_view(entry, view, *arguments, **named)
+            if self.is_watching:
+                self._check_read(view.state, result)
+            return result
+
+        engine.projection.advance, engine.read_view = advancing, reading
+
+    # -- decisions and records -------------------------------------------------------------
+
+    def _deciding(self, method: str, decide: Any) -> Any:
+        def deciding(seen: Any, *arguments: Any) -> Any:
+            if not self.is_watching:
+                return decide(seen, *arguments)
+            self._clock.advance(1)
+            self._logged = []
+            try:
+                found = decide(seen, *arguments)
+            except NO_DECISION:
+                raise
+            except StreamError as refusal:
+                self._decided(method, arguments[0], type(refusal).__name__)
+                raise
+            self._decided(method, arguments[0], comparable(found))
+            return found
+
+        return deciding
+
+    def _decided(self, method: str, target: Any, found: Any) -> None:
+        """The store decided ``found``; so must the oracle."""
+        call = CALL.get()
+        if call is None or (method == "delete" and call.operation.method != "delete"):
+            call = Call(Operation(method, target))  # one of many that one request deletes
+        operation, oracle = call.operation, self.oracle
+        lsn = self._logged[-1] if self._logged else None
+        source = operation.arguments.get("forked_from")
+        call.lsn = max(lsn or 0, oracle.undurable_lsn(operation.path, source))
+        call.expected, call.is_decided = oracle.decide(operation, lsn, self._clock.now), True
+        self._note_accesses()
+        if found != call.expected:
+            self.fail(f"{operation}: {found!r} instead of {call.expected!r}")
+
+    def _note_record(self, lsn: int, kind: Kind, path: str, meta: Any) -> None:
+        if kind is Kind.DELETE and meta.expired:
+            if not self.oracle.expire(path, lsn, self._clock.now):
+                self.fail(f"{path} expired before its time")
+        elif kind is Kind.QUARANTINE:
+            self.fail(f"{path}: quarantined without damage: {meta}")
+        elif kind is not Kind.TOUCH:
+            self._logged.append(lsn)
+
+    def _note_access(self, entry: Any) -> None:
+        reserved, visible = entry.reserved, entry.visible
+        self.oracle.access(reserved.path, reserved, visible)
+        self._note_accesses()
+
+    def _note_accesses(self) -> None:
+        log = self._engine.log
+        self.oracle.note_accesses(log.staged_lsn, log.durable_lsn)
+
+    # -- what is shown ---------------------------------------------------------------------
+
+    def _check_visible(self, path: str, found: Any) -> None:
+        """A reader is shown what is durable, and all of it."""
+        oracle = self.oracle
+        base = state_at(oracle.base, path)
+        if found is None or found.soft_deleted:
+            if base is not None and not base.soft_deleted and not self._is_over(path):
+                self.fail(f"{path}: not shown, but there: {base}")
+            return
+        if base is None or visible_part(base) != visible_part(found):
+            self.fail(f"{path}: a reader is shown {found} instead of {base}")
+        stream = stream_at(oracle.base, path)
+        assert stream is not None
+        self._shown[found.stream_id] = stream
+        reader = READER.get()
+        if reader is not None:
+            reader.shown, reader.tail = stream, found.tail
+
+    def _is_over(self, path: str) -> bool:
+        """Whether its end is logged, which the answer then waits for; or cannot be at present."""
+        tip = state_at(self.oracle.tip, path)
+        return tip is None or tip.soft_deleted or is_expired(tip, self._clock.now)
+
+    def _check_read(self, state: Any, result: Any) -> None:
+        """The bytes of a view, and whether they are all, are those of the moment it was taken."""
+        stream = self._shown.get(state.stream_id)
+        if stream is None:
+            self.fail(f"{state.path}: read, and never shown to be there: {state}")
+        end = result.start + result.size
+        if b"".join(result.buffers) != b"".join(stream.read(result.start, end)):
+            self.fail(f"{state.path}: other bytes than those appended, {result.start}..{end}")
+        at_tail = end == state.tail
+        if (result.up_to_date, result.closed) != (at_tail, at_tail and state.closed):
+            self.fail(f"{state.path}: {result} of a stream that is {state}")
+
+    def check_answer(self, call: Call, found: Any) -> None:
+        """An answer is what was decided, and all that it tells of is visible by then."""
+        if not call.is_decided:
+            self.fail(f"{call.operation}: answered {found!r} without a decision")
+        if found != call.expected:
+            self.fail(f"{call.operation}: answered {found!r} instead of {call.expected!r}")
+        if call.lsn > self._engine.projection.visible_lsn:
+            self.fail(f"{call.operation}: answered before what it tells of was durable")
+
+    def now(self) -> int:
+        """Let the oracle's readers see the present time, as the store's do."""
+        for store in (self.oracle.tip, self.oracle.base):
+            set_clock(store, self._clock.now)
+        return self._clock.now
+
+
+def visible_part(state: Any) -> tuple[Any, ...]:
+    """What users can tell of a state."""
+    return (
+        state.content_type, state.created_at, state.tail, state.base, state.earliest, state.closed,
+        state.closed_by, state.last_seq, state.ttl_seconds, state.expires_at_ms, state.forked_from,
+        state.fork_offset, state.fork_sub_offset, state.ref_count, state.soft_deleted,
+    )  # fmt: skip
