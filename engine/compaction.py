@@ -22,6 +22,7 @@ from .._native.segment_merge import SegmentMerge
 from .._native.segment_types import Found, Piece
 from .errors import Damaged
 from .file_engine import FileEngine
+from .flush import remove_leftover
 from .metadata import SegmentEdit, SegmentEntry
 from .needs import WHOLE, Need, Needs
 from .records import encode
@@ -93,13 +94,15 @@ class Compaction:
         try:
             remove_obsolete(engine)
             before = engine.checkpoint
-            after = msgspec.structs.replace(before, next_segment=before.next_segment + 1)
-            edit = SegmentEdit(obsolete=[before.next_segment])
+            number = before.next_segment
+            remove_leftover(engine, os.fspath(engine.directory.segment(number)), number)
+            after = msgspec.structs.replace(before, next_segment=number + 1)
+            edit = SegmentEdit(obsolete=[number])
             engine.metadata.commit(after, [], None, edit)
             engine.checkpoint = after
         finally:
             engine.commit_lock.release()
-        return before.next_segment
+        return number
 
     # -- writing -----------------------------------------------------------------------------
 

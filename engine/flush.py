@@ -125,7 +125,7 @@ def _write_segment(
     number: int,
 ) -> Segment:
     path = os.fspath(engine.directory.segment(number))
-    _remove_leftover(engine, path, number)
+    remove_leftover(engine, path, number)
     batch = engine.log.collect(engine.checkpoint.lsn, position.lsn)
     for stream_id, position_of_hole in cuts.items():
         batch.drop(stream_id, position_of_hole)
@@ -161,8 +161,11 @@ def _write_paced(engine: FileEngine, writing: Flush) -> None:
     writing.finish()
 
 
-def _remove_leftover(engine: FileEngine, path: str, number: int) -> None:
-    """Free the name from a flush that failed between its segment and its commit."""
+def remove_leftover(engine: FileEngine, path: str, number: int) -> None:
+    """Free a name from a flush that failed between its segment and its commit.
+
+    Locked for commits. Raises: OSError, lmdb.Error.
+    """
     if not engine.disk.exists(path):
         return
     if all(entry.number != number for entry in engine.metadata.segments()):

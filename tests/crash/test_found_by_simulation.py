@@ -1,7 +1,9 @@
 """What the simulator found (tests/crash/test_simulator.py), each as the few steps that it takes."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
@@ -167,3 +169,31 @@ def test_an_access_is_seen_though_one_at_the_same_time_came_before_the_stream_wa
     store._engine.wait_durable(store._engine.log.staged_lsn)
     store.read("/a")
     assert store.get("/a").last_accessed_at == machine.clock.now
+
+
+def test_a_merge_takes_a_number_that_a_failed_flush_has_left_a_file_of(machine):
+    store = machine.open()
+    for _ in range(2):
+        store.create("/a", initial_data=b"x")
+        store.delete("/a")
+        store.flush()
+    store.create("/a")
+    with monkeypatched_commit(store, lmdb.DiskError("as it happens")):
+        assert not store._maintenance.try_flush()
+    store._maintenance.compactor.merge_all()
+    assert len(store._engine.segments) == 1
+    store.flush()
+    assert machine.close().list() == ["/a"]
+
+
+@contextmanager
+def monkeypatched_commit(store, error):
+    """LMDB refuses every commit meanwhile."""
+
+    def refuse(*arguments):
+        raise error
+
+    metadata = store._engine.metadata
+    commit, metadata.commit = metadata.commit, refuse
+    yield
+    metadata.commit = commit
