@@ -23,13 +23,27 @@ from .stores import differences, end_expired, observe
 from .witness import Violation, Witness
 from .workload import PATHS, Operation, Workload, offsets_of, state_of
 
-# What the maintenance thread does; other tasks go on between any two calls of each.
-CHORES: dict[str, Callable[[Any], Any]] = {
-    "flush": lambda store: store._maintenance.try_flush(),
-    "sweep": lambda store: store._maintenance.sweep(),
-    "evict": lambda store: store._maintenance._evict(),
-    "spare": lambda store: store._maintenance._prepare_spare(),
-    "step": lambda store: store._maintenance.step(),
+
+def compact(store: Any) -> None:
+    """Compact until there is nothing to do."""
+    while store._maintenance.compactor.step():
+        pass
+
+
+# By thread: what it does beside all that clients do. Others go on between any two calls of each.
+CHORES: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "maintenance": {
+        "flush": lambda store: store._maintenance.try_flush(),
+        "sweep": lambda store: store._maintenance.sweep(),
+        "evict": lambda store: store._maintenance._evict(),
+        "spare": lambda store: store._maintenance._prepare_spare(),
+        "step": lambda store: store._maintenance.step(),
+    },
+    "compaction": {
+        "step": lambda store: store._maintenance.compactor.step(),
+        "compact": compact,
+        "merge all": lambda store: store._maintenance.compactor.merge_all(),
+    },
 }
 
 STEPS_MAX = 50_000  # in a row without anything new: more is a loop without progress
@@ -65,7 +79,7 @@ class Process:
         self._workload = workload
         self._counts = counts
         self._log = log
-        self._chores: deque[str] = deque()
+        self._chores: dict[str, deque[str]] = {"maintenance": deque(), "compaction": deque()}
         self._proves = False
         self._is_closing = False  # whoever asks may be told so
         put_under(self.scheduler, store, disk)
@@ -73,9 +87,10 @@ class Process:
         self.clients = Clients(store, self.scheduler, self.witness, self._is_excused)
         self._committer = ScheduledThread(self.scheduler, "committer", self._commit)
         store._engine._committer = self._committer
-        store._maintenance._thread = ScheduledThread(
-            self.scheduler, "maintenance", self._keep_house
-        )
+        maintenance = store._maintenance
+        maintenance._thread = self._chore_thread("maintenance", maintenance._stop)
+        compactor = maintenance.compactor
+        compactor._thread = self._chore_thread("compaction", compactor._stop)
 
     # -- the store's own threads -----------------------------------------------------------
 
@@ -96,19 +111,22 @@ class Process:
         is_wanted = self._proves or self._committer.is_awaited or log.failure is not None
         return is_wanted or log.staged_lsn > log.durable_lsn
 
-    def _keep_house(self) -> None:
-        maintenance = self.store._maintenance
+    def _chore_thread(self, name: str, stop: Any) -> ScheduledThread:
+        return ScheduledThread(self.scheduler, name, lambda: self._keep_house(name, stop))
+
+    def _keep_house(self, name: str, stop: Any) -> None:
+        chores = self._chores[name]
         while True:
-            self.scheduler.wait_until(lambda: bool(self._chores) or maintenance._stop.is_set())
-            if maintenance._stop.is_set():
+            self.scheduler.wait_until(lambda: bool(chores) or stop.is_set())
+            if stop.is_set():
                 return
             try:
-                CHORES[self._chores[0]](self.store)
+                CHORES[name][chores[0]](self.store)
             except TROUBLE as error:
                 if not self._is_excused(error):
-                    what = f"{self._chores[0]}: trouble without a reason"
+                    what = f"{chores[0]}: trouble without a reason"
                     raise Violation(f"{what}: {error!r}") from error
-            self._chores.popleft()
+            chores.popleft()
 
     def _is_excused(self, error: Exception) -> bool:
         if isinstance(error, StoreBusy):
@@ -129,7 +147,7 @@ class Process:
             if count and self.clients.asking_count < width and chance < 0.3:
                 count -= 1
                 self._begin()
-            elif chance < 0.32 and not self._chores:
+            elif chance < 0.32:
                 self._begin_chore()
             elif chance < 0.33:
                 self._proves = True
@@ -174,10 +192,12 @@ class Process:
         self.clients.request(operation)
 
     def _begin_chore(self) -> None:
-        name = self.rng.choice(list(CHORES))
-        self._log.append(f"{self.clients.asking_count} in flight: * {name}")
-        self._counts[f"chore: {name}"] += 1
-        self._chores.append(name)
+        thread = self.rng.choice(["maintenance", "maintenance", "compaction"])
+        if not self._chores[thread]:
+            name = self.rng.choice(list(CHORES[thread]))
+            self._log.append(f"{self.clients.asking_count} in flight: * {thread}: {name}")
+            self._counts[f"{thread}: {name}"] += 1
+            self._chores[thread].append(name)
 
     def _move_time(self) -> None:
         ms = self.rng.choice(MOVES)
@@ -193,10 +213,13 @@ class Process:
                     self.scheduler.step()
                 self._check()
 
+    def finish_chores(self) -> None:
+        self.drive(lambda: not any(self._chores.values()))
+
     def recover(self) -> None:
         """Faults are over. Raises: Violation, if writes are still refused afterwards."""
-        self._chores.extend(["spare", "flush", "spare"])
-        self.drive(lambda: not self._chores)
+        self._chores["maintenance"].extend(["spare", "flush", "spare"])
+        self.finish_chores()
         if self.store._engine.disk_is_full:
             raise Violation("the disk is no longer full, and writes are still refused")
 

@@ -21,7 +21,9 @@ from .scheduler import (
 Result = TypeVar("Result")
 
 # What looks into LMDB, and may wait for a disk there.
-LOOKS = ("find", "row", "producer", "rows", "due", "segments")
+LOOKS = (
+    "find", "row", "producer", "rows", "rows_from", "rows_of", "due", "segments", "obsolete",
+)  # fmt: skip
 
 
 def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
@@ -34,8 +36,10 @@ def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
     engine.new_waiter = lambda: ScheduledWaiter(scheduler, disk)
     engine.workers.shutdown()
     engine.workers = ScheduledWorkers(scheduler)
-    store._maintenance._flush_lock = ScheduledLock(scheduler)
-    store._closing = ScheduledLock(scheduler)
+    engine.commit_lock = store._maintenance._flush_lock = ScheduledLock(scheduler)
+    store._maintenance.compactor._lock = ScheduledLock(scheduler)
+    store._maintenance._reserve._lock = ScheduledLock(scheduler, is_reentrant=True)
+    store._closing = ScheduledLock(scheduler, is_reentrant=True)
     for name in LOOKS:
         setattr(engine.metadata, name, paused(scheduler, getattr(engine.metadata, name)))
 

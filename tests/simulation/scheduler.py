@@ -108,9 +108,11 @@ class Scheduler:
             task.park(None)
 
     def rest(self) -> None:
-        """Let others go on, after an attempt that came to nothing."""
+        """Let others go on, after an attempt that came to nothing. Raises: PowerLoss."""
+        if self.is_over:
+            raise PowerLoss("an attempt")
         task = self.current
-        if task is not None and not self.is_over:
+        if task is not None:
             task.park(None)
 
     def wait_until(self, condition: Condition) -> None:
@@ -156,28 +158,33 @@ class Scheduler:
 
 
 class ScheduledLock:
-    """A lock that tasks wait for by going to sleep."""
+    """A lock that tasks wait for by going to sleep; whoever holds it may take it once more."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, *, is_reentrant: bool = False) -> None:
         self._scheduler = scheduler
-        self.is_held = False
+        self._is_reentrant = is_reentrant
+        self._owner: Task | None = None
+        self._depth = 0
+
+    @property
+    def is_held(self) -> bool:
+        return self._depth > 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if not blocking:
-            if self.is_held:
+        scheduler, task = self._scheduler, self._scheduler.current
+        if not (self._is_reentrant and self.is_held and self._owner is task):
+            scheduler.pause()
+            if self.is_held and not blocking:
+                scheduler.rest()  # it will be tried again: not before somebody else did something
                 return False
-        else:
-            self._scheduler.pause()
-            self._scheduler.wait_until(lambda: not self.is_held)
-        self.is_held = True
+            scheduler.wait_until(lambda: not self.is_held)
+        self._owner = task
+        self._depth += 1
         return True
 
     def release(self) -> None:
-        self.is_held = False
+        self._depth -= 1
         self._scheduler.pause()
-
-    def locked(self) -> bool:
-        return self.is_held
 
     def __enter__(self) -> bool:
         return self.acquire()

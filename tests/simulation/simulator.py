@@ -44,6 +44,8 @@ class Simulation:
             streams_cached_max=self.rng.choice([0, 2, 1000]),
             flush_size=self.rng.choice([64 * KIB, 1024 * KIB]),
             reserve_size=self.rng.choice([0, 64 * KIB]),
+            segment_count_max=self.rng.choice([2, 4, 12]),
+            dead_share_max=self.rng.choice([0.01, 0.3]),
         )
         self.disk = new_disk(seed)
         self.metadata = folder / f"{seed}.lmdb"
@@ -97,14 +99,15 @@ class Simulation:
         """Faults are over for now: everything works again, and shows what it should."""
         process = self.process
         assert process is not None
+        self.disk.faults = {}
         if self.disk.met:
             self.counts["faults survived while open"] += 1
+            process.finish_chores()  # whatever they end with has its reason
             self._calm()
             process.recover()
         if self.rng.random() < 0.5:
-            self._calm()
             process.compare()
-            self._plan_faults(0.2)
+        self._plan_faults(0.4)
 
     # -- what goes wrong -------------------------------------------------------------------
 
@@ -189,7 +192,12 @@ class Simulation:
             for _ in verification.run():
                 pass
         found = verification.report.findings
-        wrong = [str(each) for each in found if is_whole or each.severity == "damage"]
+        harmless = {"segment-leftover"}  # of a merge that the end cut short
+        wrong = [
+            str(each)
+            for each in found
+            if each.severity == "damage" or (is_whole and each.code not in harmless)
+        ]
         if wrong:
             raise Violation(f"verify: {'; '.join(wrong)}")
 
