@@ -180,7 +180,7 @@ def test_a_merge_takes_a_number_that_a_failed_flush_has_left_a_file_of(machine):
     store.create("/a")
     with monkeypatched_commit(store, lmdb.DiskError("as it happens")):
         assert not store._maintenance.try_flush()
-    store._maintenance.compactor.merge_all()
+    store._maintenance.compactor.settle(everything=True)
     assert len(store._engine.segments) == 1
     store.flush()
     assert machine.close().list() == ["/a"]

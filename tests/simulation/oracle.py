@@ -19,6 +19,7 @@ from durastream.engine.memory_store import StreamStore
 from durastream.engine.memory_stream import Appends, MemoryStream
 from durastream.engine.operations import touch_interval_ms
 from durastream.engine.options import Limits
+from durastream.protocol.retention import too_many_below, too_old_below, trimmed
 from durastream.protocol.state import StreamState
 
 from .workload import Operation, attempt
@@ -41,12 +42,20 @@ class Clock:
 
 @dataclass(frozen=True)
 class Transition:
-    """One record of the log that changes streams. ``operation`` None: an expiry."""
+    """One record of the log that changes streams.
+
+    Attributes:
+        operation: what was asked for; None if nothing was: an expiry.
+        accessed_at: when the stream there had been used last, as the decision knew it, in ms.
+        earliest: where the stream begins from now on; None if it was not trimmed.
+    """
 
     lsn: int
     at: int  # ms
     path: str
-    operation: Operation | None
+    operation: Operation | None = None
+    accessed_at: int | None = None
+    earliest: int | None = None
 
 
 class Oracle:
@@ -63,6 +72,7 @@ class Oracle:
         self.pending: list[Transition] = []
         self.accessed: Accesses = {}
         self._noted: list[tuple[int, Accesses]] = []
+        self._trimmable: dict[int, int] = {}  # by stream of the tip
 
     # -- what happens ----------------------------------------------------------------------
 
@@ -73,7 +83,11 @@ class Oracle:
             return attempt(
                 copy_with_own_clock(self.tip) if self._is_any_over() else self.tip, operation
             )
-        self.pending.append(Transition(lsn, at, operation.path, operation))
+        before = state_at(self.tip, operation.path)
+        if before is not None:
+            self._note_trimmable(before, at)
+        accessed_at = before.last_accessed_at if before is not None else None
+        self.pending.append(Transition(lsn, at, operation.path, operation, accessed_at))
         return attempt(self.tip, operation)
 
     def _is_any_over(self) -> bool:
@@ -87,8 +101,27 @@ class Oracle:
         if stream is None or not self.tip._streams._has_expired(stream):
             return False
         self.tip._streams._end(stream)
-        self.pending.append(Transition(lsn, at, path, None))
+        self.pending.append(Transition(lsn, at, path))
         return True
+
+    def trim(self, path: str, earliest: int, lsn: int, at: int) -> bool:
+        """What is before ``earliest`` was given up; whether retention lets it, at an append."""
+        stream = stream_at(self.tip, path)
+        if stream is None or stream.state.soft_deleted:
+            return False
+        may_go = self._note_trimmable(stream.state, at)
+        ends = stream.append_ends(0, stream.state.tail)
+        if not stream.state.earliest < earliest <= may_go or earliest not in ends:
+            return False
+        self.pending.append(Transition(lsn, at, path, earliest=earliest))
+        apply(self.tip, self.pending[-1])
+        return True
+
+    def _note_trimmable(self, state: StreamState, at: int) -> int:
+        """Below where everything may be given up. Later marks may tell less than is known."""
+        may_go = max(too_old_below(state, at), too_many_below(state))
+        self._trimmable[state.stream_id] = max(may_go, self._trimmable.get(state.stream_id, 0))
+        return self._trimmable[state.stream_id]
 
     def access(self, path: str, reserved: StreamState, visible: StreamState | None) -> None:
         """A stream was accessed: what it is for decisions and for readers by now."""
@@ -113,7 +146,7 @@ class Oracle:
     def settle_on(self, found: StreamStore) -> None:
         """This is what the store shows: there is no doubt any more."""
         self.tip, self.base = found, copy_with_own_clock(found)
-        self.pending, self._noted = [], []
+        self.pending, self._noted, self._trimmable = [], [], {}
         self.accessed = last_accesses(found)
 
     # -- what may be -----------------------------------------------------------------------
@@ -152,14 +185,33 @@ class Oracle:
 def apply(store: StreamStore, transition: Transition) -> None:
     """Let a store in memory do what was done, at its time."""
     set_clock(store, transition.at)
+    stream = stream_at(store, transition.path)
     if transition.operation is not None:
-        attempt(store, transition.operation)
-    elif (stream := stream_at(store, transition.path)) is not None:
+        attempt_as_known_then(store, stream, transition)
+    elif stream is None:
+        return
+    elif transition.earliest is None:
         store._streams._end(stream)
+    else:  # the bytes stay: copies of the stores share them
+        stream.state = trimmed(stream.state, transition.earliest)
+
+
+def attempt_as_known_then(
+    store: StreamStore, stream: MemoryStream | None, transition: Transition
+) -> None:
+    """Of accesses since then the decision knew nothing; they are not forgotten, either."""
+    assert transition.operation is not None
+    latest, known = 0, transition.accessed_at
+    if stream is not None and known is not None:
+        latest = stream.state.last_accessed_at
+        stream.state = changed(stream.state, last_accessed_at=known)
+    attempt(store, transition.operation)
+    if stream is not None and latest > stream.state.last_accessed_at:
+        stream.state = changed(stream.state, last_accessed_at=latest)
 
 
 def set_clock(store: StreamStore, at: int) -> None:
-    clock = store._streams._clock
+    clock = store._streams._clock._clock  # behind that of steps
     assert isinstance(clock, Clock)
     clock.now = at
 
@@ -190,7 +242,7 @@ def copy_with_own_clock(store: StreamStore) -> StreamStore:
 def copy_of(store: StreamStore, clock: Callable[[], int] | None = None) -> StreamStore:
     """A store in memory that goes its own way from here; what never changes is shared."""
     streams = store._streams
-    copied = StreamStore(limits=store.limits, clock=clock or streams._clock)
+    copied = StreamStore(limits=store.limits, clock=clock or streams._clock._clock)
     own = copied._streams
     own._by_id = {stream_id: copy_of_stream(each) for stream_id, each in streams._by_id.items()}
     own._by_path = {p: own._by_id[each.state.stream_id] for p, each in streams._by_path.items()}

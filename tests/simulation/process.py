@@ -23,13 +23,6 @@ from .stores import differences, end_expired, observe
 from .witness import Violation, Witness
 from .workload import PATHS, Operation, Workload, offsets_of, state_of
 
-
-def compact(store: Any) -> None:
-    """Compact until there is nothing to do."""
-    while store._maintenance.compactor.step():
-        pass
-
-
 # By thread: what it does beside all that clients do. Others go on between any two calls of each.
 CHORES: dict[str, dict[str, Callable[[Any], Any]]] = {
     "maintenance": {
@@ -41,12 +34,18 @@ CHORES: dict[str, dict[str, Callable[[Any], Any]]] = {
     },
     "compaction": {
         "step": lambda store: store._maintenance.compactor.step(),
-        "compact": compact,
-        "merge all": lambda store: store._maintenance.compactor.merge_all(),
+        "settle": lambda store: store._maintenance.compactor.settle(),
+        "merge all": lambda store: store._maintenance.compactor.settle(everything=True),
+    },
+    "scrub": {
+        "slice": lambda store: store.scrub.step(),
+        "round": lambda store: list(iter(store.scrub.step, None)),
     },
 }
 
+STALL_RETRY_DELAY = 0.05  # seconds, as the committer has it
 STEPS_MAX = 50_000  # in a row without anything new: more is a loop without progress
+THREADS = ["maintenance", "maintenance", "maintenance", "compaction", "compaction", "scrub"]
 READ_SIZES = [None, None, 1, 1000, 30_000]  # bytes
 WAITS = [0, 1, 30, 3600]  # seconds
 MOVES = [1, 1000, 30_000, 59_000, 200_000, 20_000_000]  # ms
@@ -79,8 +78,9 @@ class Process:
         self._workload = workload
         self._counts = counts
         self._log = log
-        self._chores: dict[str, deque[str]] = {"maintenance": deque(), "compaction": deque()}
+        self._chores: dict[str, deque[str]] = {name: deque() for name in CHORES}
         self._proves = False
+        self._saw_faults = False
         self._is_closing = False  # whoever asks may be told so
         put_under(self.scheduler, store, disk)
         self.witness = Witness(store, oracle, clock)
@@ -91,6 +91,8 @@ class Process:
         maintenance._thread = self._chore_thread("maintenance", maintenance._stop)
         compactor = maintenance.compactor
         compactor._thread = self._chore_thread("compaction", compactor._stop)
+        scrubber = store._scrubber
+        scrubber._thread = self._chore_thread("scrub", scrubber.scrub.stopping)
 
     # -- the store's own threads -----------------------------------------------------------
 
@@ -104,6 +106,8 @@ class Process:
                 continue
             if self._committer.is_awaited:
                 return
+            if log.stall:
+                self.disk.advance(STALL_RETRY_DELAY)
             self.scheduler.rest()
 
     def _is_commit_due(self) -> bool:
@@ -192,7 +196,7 @@ class Process:
         self.clients.request(operation)
 
     def _begin_chore(self) -> None:
-        thread = self.rng.choice(["maintenance", "maintenance", "compaction"])
+        thread = self.rng.choice(THREADS)
         if not self._chores[thread]:
             name = self.rng.choice(list(CHORES[thread]))
             self._log.append(f"{self.clients.asking_count} in flight: * {thread}: {name}")
@@ -218,7 +222,11 @@ class Process:
 
     def recover(self) -> None:
         """Faults are over. Raises: Violation, if writes are still refused afterwards."""
-        self._chores["maintenance"].extend(["spare", "flush", "spare"])
+        self._saw_faults = True
+        for thread, name in [("compaction", "settle"), ("maintenance", "flush")]:
+            self._chores[thread].append(name)
+            self.finish_chores()
+        self._chores["maintenance"].extend(["step", "step"])
         self.finish_chores()
         if self.store._engine.disk_is_full:
             raise Violation("the disk is no longer full, and writes are still refused")
@@ -253,6 +261,9 @@ class Process:
     def compare(self) -> None:
         """Nothing is asked for at present: both stores show the same, accesses included."""
         self._log.append("compare")
+        findings = self.store.scrub.state.findings
+        if findings and not self._saw_faults:
+            raise Violation(f"scrub: {findings[0]}")
         self._counts["comparisons"] += 1
         self._do(self._wait_for_all)
         self.witness.now()
@@ -293,7 +304,8 @@ class Process:
         closer = self.scheduler.spawn("close", self.store.close)
         self.drive(lambda: closer.is_done)
         self.drive(lambda: not self.clients.asking_count and not self.clients.parked)
-        if self.oracle.pending and self.store._engine.log.failure is None:
+        log = self.store._engine.log
+        if self.oracle.pending and log.failure is None and not log.stall:
             raise Violation(f"closed before all was durable: {self.oracle.pending}")
         self._stop()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from durastream.engine.file_engine import STALL_PATIENCE
+
 from .disk import SimulatedDisk
 from .scheduler import (
     ScheduledCondition,
@@ -38,7 +40,7 @@ def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
     engine.workers = ScheduledWorkers(scheduler)
     engine.commit_lock = store._maintenance._flush_lock = ScheduledLock(scheduler)
     store._maintenance.compactor._lock = ScheduledLock(scheduler)
-    store._maintenance._reserve._lock = ScheduledLock(scheduler, is_reentrant=True)
+    store._maintenance._reserve._lock = ScheduledLock(scheduler)
     store._closing = ScheduledLock(scheduler, is_reentrant=True)
     for name in LOOKS:
         setattr(engine.metadata, name, paused(scheduler, getattr(engine.metadata, name)))
@@ -52,14 +54,21 @@ def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
 
 
 def wait_for_committer(scheduler: Scheduler, engine: Any, lsn: int) -> None:
+    """As long as a thread would. Raises: StoreFailed, StoreStalled."""
     log = engine.log
+    end = engine.monotonic() + STALL_PATIENCE
+
+    def is_over() -> bool:
+        is_stalled = log.stall and engine.monotonic() >= end
+        return bool(log.durable_lsn >= lsn or log.failure is not None or is_stalled)
+
     if scheduler.current is None:
-        while log.durable_lsn < lsn and log.failure is None:
-            log.commit_step()
+        while log.commit_step() and log.durable_lsn < lsn:
+            pass
     else:
-        scheduler.wait_until(lambda: log.durable_lsn >= lsn or log.failure is not None)
+        scheduler.wait_until(is_over)
     if log.durable_lsn < lsn:
-        raise engine.failed()
+        raise engine.failed() if log.failure is not None else engine.stalled()
 
 
 def paused(scheduler: Scheduler, look: Callable[..., Result]) -> Callable[..., Result]:

@@ -121,7 +121,6 @@ class Witness:
         def deciding(seen: Any, *arguments: Any) -> Any:
             if not self.is_watching:
                 return decide(seen, *arguments)
-            self._clock.advance(1)
             self._logged = []
             try:
                 found = decide(seen, *arguments)
@@ -144,15 +143,19 @@ class Witness:
         lsn = self._logged[-1] if self._logged else None
         source = operation.arguments.get("forked_from")
         call.lsn = max(lsn or 0, oracle.undurable_lsn(operation.path, source))
-        call.expected, call.is_decided = oracle.decide(operation, lsn, self._clock.now), True
+        call.expected, call.is_decided = oracle.decide(operation, lsn, self._engine.now()), True
         self._note_accesses()
+        self._clock.advance(1)  # for the next step: this one is one moment
         if found != call.expected:
             self.fail(f"{operation}: {found!r} instead of {call.expected!r}")
 
     def _note_record(self, lsn: int, kind: Kind, path: str, meta: Any) -> None:
         if kind is Kind.DELETE and meta.expired:
-            if not self.oracle.expire(path, lsn, self._clock.now):
+            if not self.oracle.expire(path, lsn, self._engine.now()):
                 self.fail(f"{path} expired before its time")
+        elif kind is Kind.TRIM:
+            if not self.oracle.trim(path, meta.earliest, lsn, self._engine.now()):
+                self.fail(f"{path} gave up what was before {meta.earliest}, and may not yet")
         elif kind is Kind.QUARANTINE:
             self.fail(f"{path}: quarantined without damage: {meta}")
         elif kind is not Kind.TOUCH:
@@ -189,7 +192,7 @@ class Witness:
     def _is_over(self, path: str) -> bool:
         """Whether its end is logged, which the answer then waits for; or cannot be at present."""
         tip = state_at(self.oracle.tip, path)
-        return tip is None or tip.soft_deleted or is_expired(tip, self._clock.now)
+        return tip is None or tip.soft_deleted or is_expired(tip, self._engine.now())
 
     def _check_read(self, state: Any, result: Any) -> None:
         """The bytes of a view, and whether they are all, are those of the moment it was taken."""
@@ -205,6 +208,8 @@ class Witness:
 
     def check_answer(self, call: Call, found: Any) -> None:
         """An answer is what was decided, and all that it tells of is visible by then."""
+        if not self.is_watching:
+            return
         if not call.is_decided:
             self.fail(f"{call.operation}: answered {found!r} without a decision")
         if found != call.expected:
@@ -225,4 +230,5 @@ def visible_part(state: Any) -> tuple[Any, ...]:
         state.content_type, state.created_at, state.tail, state.base, state.earliest, state.closed,
         state.closed_by, state.last_seq, state.ttl_seconds, state.expires_at_ms, state.forked_from,
         state.fork_offset, state.fork_sub_offset, state.ref_count, state.soft_deleted,
+        state.retention, state.marks,
     )  # fmt: skip
