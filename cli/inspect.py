@@ -1,4 +1,4 @@
-"""``durastream inspect``: what a stopped store consists of, or all it holds of one stream.
+"""``durastream inspect``: what a store consists of, or all it holds of one stream or place.
 
 It changes nothing on disk. For people, or as one JSON object with everything.
 """
@@ -6,65 +6,128 @@ It changes nothing on disk. For people, or as one JSON object with everything.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..engine.inspection import inspect_store, inspect_stream
+from ..engine.inspection_log import NotThere, inspect_frame, inspect_lsn
+from ..engine.inspection_producer import inspect_producer
+from ..engine.inspection_segment import inspect_segment
 from .exit_status import OK
+from .inspect_parts import frame_lines, producer_lines, segment_lines
 from .offline import DIRECTORY, Failed, count_text, exit_status, size_text
+from .shapes import labelled, table, time_text
 
 _PRODUCERS_SHOWN = 20
 
+Look = tuple[dict[str, Any], Iterator[str]]  # everything, and lines for people
+
+
+def _frame_place(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    file, _, position = value.rpartition(":")
+    if not file or not position.isdecimal():
+        raise click.BadParameter(f"{value} is not FILE:BYTE, as in 00000000000000000001.wal:4096")
+    return file, int(position)
+
 
 @click.command(
-    epilog="Exit status: 0 shown, 1 could not be done, 2 wrong usage, 5 a server has the "
-    "directory open, 6 what was asked for is damaged, 130 Ctrl+C."
+    epilog="Exit status: 0 shown, 1 could not be done, 2 wrong usage, 6 what was asked for is "
+    "damaged, 130 Ctrl+C."
 )
 @click.argument("directory", metavar="DIR", type=DIRECTORY)
 @click.argument("stream", metavar="[PATH]", required=False)
+@click.option("--producer", metavar="ID", help="With PATH: what the stream knows of a producer.")
+@click.option("--segment", type=click.IntRange(1), metavar="N", help="One segment's extents.")
+@click.option("--lsn", type=click.IntRange(1), metavar="N", help="The frame with this record.")
+@click.option(
+    "--frame", metavar="FILE:BYTE", callback=_frame_place,
+    help="The frame at a byte of a file of the log, as messages name it.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything.")
 @click.pass_context
-def inspect(ctx: click.Context, directory: Path, stream: str | None, as_json: bool) -> None:
+def inspect(ctx: click.Context, /, directory: Path, as_json: bool, **asked: Any) -> None:
     """Show what the data directory DIR holds, without changing it.
 
-    With PATH: one stream, named by its path or its number. No server may have the directory
-    open. Whether all is as it must be, `durastream verify` says.
+    With PATH: one stream, named by its path or its number. A server may have the directory open
+    and go on. Whether all is as it must be, `durastream verify` says.
     """
+    _check_usage(asked)
     with exit_status(ctx):
-        if stream is None:
-            found = inspect_store(directory)
-            lines = _store(found)
-        else:
-            named = inspect_stream(directory, stream)
-            if named is None:
-                raise Failed(f"{directory}: no stream {stream}; paths start with /, ids are digits")
-            found, lines = named, _stream(named)
+        try:
+            found, lines = _look(directory, **asked)
+        except NotThere as error:
+            raise Failed(str(error)) from error
         click.echo(json.dumps(found) if as_json else "\n".join(lines))
         ctx.exit(OK)
+
+
+def _check_usage(asked: dict[str, Any]) -> None:
+    kinds = [name for name in ("stream", "segment", "lsn", "frame") if asked[name] is not None]
+    if len(kinds) > 1:
+        raise click.UsageError("one of PATH, --segment, --lsn and --frame at a time")
+    if asked["producer"] is not None and kinds != ["stream"]:
+        raise click.UsageError("--producer needs the PATH of a stream")
+
+
+def _look(
+    directory: Path,
+    stream: str | None,
+    producer: str | None,
+    segment: int | None,
+    lsn: int | None,
+    frame: tuple[str, int] | None,
+) -> Look:
+    if segment is not None:
+        found = inspect_segment(directory, segment)
+        return found, segment_lines(found)
+    if lsn is not None:
+        found = inspect_lsn(directory, lsn)
+        return found, frame_lines(found)
+    if frame is not None:
+        found = inspect_frame(directory, *frame)
+        return found, frame_lines(found)
+    if stream is None:
+        found = inspect_store(directory)
+        return found, _store(found)
+    if producer is not None:
+        named = inspect_producer(directory, stream, producer)
+        lines = None if named is None else producer_lines(named)
+    else:
+        named = inspect_stream(directory, stream)
+        lines = None if named is None else _stream(named)
+    if named is None or lines is None:
+        raise Failed(f"{directory}: no stream {stream}; paths start with /, ids are digits")
+    return named, lines
 
 
 # -- the whole -----------------------------------------------------------------------------
 
 
 def _store(found: dict[str, Any]) -> Iterator[str]:
-    yield _row("Store", f"{found['store_id']}, format {found['format']}")
+    in_use = ", in use" if found["online"] else ""
+    yield labelled("Store", f"{found['store_id']}, format {found['format']}{in_use}")
     checkpoint = found["checkpoint"]
     if checkpoint is not None:
         closed = "closed in order" if checkpoint["clean"] else "in use, or ended by a crash"
-        yield _row(
+        yield labelled(
             "Checkpoint",
             f"LSN {checkpoint['lsn']:,}, log file {checkpoint['file_seq']}, "
             f"byte {checkpoint['position']:,}; {closed}",
         )
     if found["trouble"] is not None:
-        yield _row("Trouble", click.style("{file}: {what}".format(**found["trouble"]), fg="red"))
+        yield labelled(
+            "Trouble", click.style("{file}: {what}".format(**found["trouble"]), fg="red")
+        )
     if found["rows"] is not None:
-        rows = [count_text(count, table[:-1]) for table, count in found["rows"].items()]
-        yield _row("Rows", ", ".join(rows))
+        rows = [count_text(count, name[:-1]) for name, count in found["rows"].items()]
+        yield labelled("Rows", ", ".join(rows))
     if found["log"] is not None:
         yield from _log(found["log"])
     if found["segments"]:
@@ -73,7 +136,7 @@ def _store(found: dict[str, Any]) -> Iterator[str]:
 
 def _log(log: dict[str, Any]) -> Iterator[str]:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(log["records_by_kind"].items()))
-    yield _row(
+    yield labelled(
         "Log",
         f"{count_text(log['frames'], 'frame')}, {count_text(log['records'], 'record')}"
         f"{f' ({kinds})' if kinds else ''}, {size_text(log['data_size'])} of data "
@@ -81,9 +144,9 @@ def _log(log: dict[str, Any]) -> Iterator[str]:
     )
     for place in (*log["damage"], *log["torn"]):
         text = f"{place['file']}, byte {place['position']}: {place.get('what', 'torn')}"
-        yield _row("", click.style(text, fg="red" if "what" in place else "yellow"))
+        yield labelled("", click.style(text, fg="red" if "what" in place else "yellow"))
     yield ""
-    yield from _table(
+    yield from table(
         ["log file", "kind", "first LSN", "size", "used", ""],
         [
             [
@@ -101,13 +164,13 @@ def _log(log: dict[str, Any]) -> Iterator[str]:
 
 def _segments(segments: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
-    yield from _table(
+    yield from table(
         ["segment", "level", "written", "LSNs", "size", "dead", "streams", "messages", ""],
         [
             [
                 str(segment["number"]),
                 str(segment["level"]),
-                _time(segment.get("created_ms")),
+                time_text(segment.get("created_ms")),
                 f"{segment['after_lsn'] + 1:,}-{segment['upto_lsn']:,}",
                 size_text(segment["size"]),
                 size_text(segment["dead_size"]),
@@ -124,44 +187,44 @@ def _segments(segments: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _stream(found: dict[str, Any]) -> Iterator[str]:
-    yield _row("Stream", f"{found['path']}, id {found['stream_id']}")
+    yield labelled("Stream", f"{found['path']}, id {found['stream_id']}")
     if found["removed"]:
-        yield _row("", click.style("removed by the log behind the checkpoint", fg="yellow"))
+        yield labelled("", click.style("removed by the log behind the checkpoint", fg="yellow"))
     state = found["state"] or found["row"]
     yield from _state(state)
     if found["quarantine"] is not None:
         text = "readable up to offset {position}, damaged at {where}".format(**found["quarantine"])
-        yield _row("Quarantine", click.style(text, fg="red"))
+        yield labelled("Quarantine", click.style(text, fg="red"))
     row = "none yet: only the log has it"
     if found["row"] is not None:
         row = f"as of LSN {found['row_lsn']:,}, up to offset {found['row']['tail']:,}"
-    yield _row("Row", row)
+    yield labelled("Row", row)
     yield from _producers(found["producers"])
     yield from _extents(found["extents"])
     yield from _records(found["log"])
 
 
 def _state(state: dict[str, Any]) -> Iterator[str]:
-    yield _row("Type", state["content_type"])
+    yield labelled("Type", state["content_type"])
     closed = ", closed" if state["closed"] else ""
-    yield _row(
+    yield labelled(
         "Bytes", f"{state['tail'] - state['base']:,}, up to offset {state['tail']:,}{closed}"
     )
     yield from _retention(state)
     if state["source_id"] is not None:
         text = f"{state['forked_from']} (stream {state['source_id']}) at offset {state['base']:,}"
-        yield _row("Fork of", text)
+        yield labelled("Fork of", text)
     if state["ref_count"] or state["soft_deleted"]:
         deleted = "; deleted, kept for them" if state["soft_deleted"] else ""
-        yield _row("Forks", f"{state['ref_count']}{deleted}")
-    times = f"created {_time(state['created_at'])}, used {_time(state['last_accessed_at'])}"
+        yield labelled("Forks", f"{state['ref_count']}{deleted}")
+    times = f"created {time_text(state['created_at'])}, used {time_text(state['last_accessed_at'])}"
     if state["ttl_seconds"] is not None:
         times += f", lives {state['ttl_seconds']} s"
     if state["expires_at"] is not None:
         times += f", expires {state['expires_at']}"
-    yield _row("Times", times)
+    yield labelled("Times", times)
     if state["last_seq"] is not None:
-        yield _row("Stream-Seq", state["last_seq"])
+        yield labelled("Stream-Seq", state["last_seq"])
 
 
 def _retention(state: dict[str, Any]) -> Iterator[str]:
@@ -179,21 +242,21 @@ def _retention(state: dict[str, Any]) -> Iterator[str]:
 def _producers(producers: list[dict[str, Any]]) -> Iterator[str]:
     for producer in producers[:_PRODUCERS_SHOWN]:
         epoch, seq = producer["epoch"], producer["last_seq"]
-        yield _row(
+        yield labelled(
             "Producer",
             f"{producer['producer_id']}: epoch {epoch}, last seq {seq} "
-            f"({_time(producer['last_updated'])}); next is seq {seq + 1}, "
+            f"({time_text(producer['last_updated'])}); next is seq {seq + 1}, "
             f"epochs below {epoch} are fenced",
         )
     if len(producers) > _PRODUCERS_SHOWN:
-        yield _row("", f"and {len(producers) - _PRODUCERS_SHOWN:,} more: see --json")
+        yield labelled("", f"and {len(producers) - _PRODUCERS_SHOWN:,} more: see --json")
 
 
 def _extents(extents: list[dict[str, Any]]) -> Iterator[str]:
     if not extents:
         return
     yield ""
-    yield from _table(
+    yield from table(
         ["segment", "offsets", "messages", ""],
         [
             [
@@ -215,7 +278,7 @@ def _records(log: dict[str, Any]) -> Iterator[str]:
         f"  {count_text(log['records'], 'record')} in the log, {size_text(log['data_size'])} of "
         "data; the last:"
     )
-    yield from _table(
+    yield from table(
         ["LSN", "kind", "offset", "size", "log file", "byte", ""],
         [
             [
@@ -230,25 +293,3 @@ def _records(log: dict[str, Any]) -> Iterator[str]:
             for record in log["last"]
         ],
     )
-
-
-# -- shapes --------------------------------------------------------------------------------
-
-
-def _row(name: str, value: str) -> str:
-    return f"  {click.style(f'{name:<12}', dim=True)}{value}"
-
-
-def _table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for number, row in enumerate([head, *rows]):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        line = "  " + "  ".join(cells).rstrip()
-        yield click.style(line, dim=True) if number == 0 else line
-
-
-def _time(ms: int | None) -> str:
-    if ms is None:
-        return "?"
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,14 +1,17 @@
-"""What a stopped store consists of, and all that it holds of one stream, as plain values.
+"""What a store consists of, and all that it holds of one stream, as plain values.
 
 For ``durastream inspect`` and for programs: dictionaries and lists that JSON takes as they are.
 Sizes and positions are bytes, times Unix times in ms. It only reads; what is wrong is for
-``verify`` to judge, but is never hidden here.
+``verify`` to judge, but is never hidden here. Beside a store in use, all is as of one commit
+and of the log as far as it was written then.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from .log_states import LoggedStream, LogStates
 from .metadata import ProducerRow, SegmentEntry, id_key
 from .offline import Offline, open_offline
 from .records import Kind, decode_meta
+from .verify_online import settle
 
 Plain = dict[str, Any]
 
@@ -33,10 +37,11 @@ _TABLES = ("streams", "paths", "producers", "deadlines", "segments")
 
 def inspect_store(path: Path) -> Plain:
     """The directory as a whole. Raises: DirectoryInUse, UnknownFormat, OpenError, OSError."""
-    with open_offline(path, PosixDisk()) as store:
+    with open_store(path) as store:
         found: Plain = {
             "directory": str(path),
             "store_id": store.directory.store_id.hex(),
+            "online": store.in_use,
             "format": FORMAT_VERSION,
             "checkpoint": plain(store.checkpoint),
             "trouble": None if store.trouble is None else store.trouble._asdict(),
@@ -44,7 +49,7 @@ def inspect_store(path: Path) -> Plain:
             "log": None if store.is_new else _log(store),
             "segments": [],
         }
-        found["segments"] = [_segment(store, entry) for entry in _listed(store)]
+        found["segments"] = [_segment(store, entry) for entry in listed_segments(store)]
         return found
 
 
@@ -54,12 +59,31 @@ def inspect_stream(path: Path, name: str) -> Plain | None:
     None if there is no such stream. Raises: as ``inspect_store``; Damaged if the rows or the
     stream's row cannot be read.
     """
-    with open_offline(path, PosixDisk()) as store:
-        if store.trouble is not None:
-            raise Damaged(store.trouble.what, store.trouble.file)
-        if store.is_new:
-            return None
-        return _Stream(store, name).found()
+    with open_store(path) as store:
+        look = look_at_stream(store, name)
+        return None if look is None else look.found()
+
+
+def look_at_stream(store: Offline, name: str) -> StreamLook | None:
+    """None if there is no such stream. Raises: Damaged if the rows cannot be read."""
+    if store.trouble is not None:
+        raise Damaged(store.trouble.what, store.trouble.file)
+    if store.is_new:
+        return None
+    look = StreamLook(store, name)
+    return look if look.state is not None else None
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Offline]:
+    """Open a directory, also one in use: then of a moment at which nothing in it was amiss.
+
+    Raises: DirectoryInUse, UnknownFormat, OpenError, Damaged, OSError.
+    """
+    with open_offline(path, PosixDisk(), in_use=True) as store:
+        if store.snapshot is not None:
+            settle(store).close()
+        yield store
 
 
 def plain(value: Any) -> Any:
@@ -89,7 +113,7 @@ def _log(store: Offline) -> Plain:
         records += len(frame.records)
         for record in frame.records:
             data_size += record.data_size
-            kind = _kind_name(record.kind)
+            kind = kind_name(record.kind)
             kinds[kind] = kinds.get(kind, 0) + 1
     walk = scan.walk
     used = {sequence: position for sequence, position, _ in walk.chain}
@@ -112,18 +136,24 @@ def _log(store: Offline) -> Plain:
         "data_size": data_size,
         "last_lsn": walk.last_lsn,
         "proven_lsn": walk.base_lsn,
-        "damage": [damage._asdict() for damage in (*walk.damage, *walk.harmless)],
-        "torn": [{"file": torn.file, "position": torn.position} for torn in walk.torn],
+        # Where somebody writes meanwhile, it can be a race: that is for ``verify`` to tell.
+        "damage": [
+            damage._asdict() for damage in (*walk.damage, *walk.harmless) if not store.in_use
+        ],
+        "torn": [
+            {"file": torn.file, "position": torn.position} for torn in walk.torn if not store.in_use
+        ],
     }
 
 
-def _listed(store: Offline) -> list[SegmentEntry]:
+def listed_segments(store: Offline) -> list[SegmentEntry]:
+    """Those that the rows list. Raises: Damaged."""
     return [] if store.metadata is None else store.metadata.segments()
 
 
 def _segment(store: Offline, entry: SegmentEntry) -> Plain:
     found: Plain = {**plain(entry), "file": store.directory.segment(entry.number).name}
-    segment = _opened(store, entry)
+    segment = open_segment(store, entry)
     if isinstance(segment, str):
         return {**found, "problem": segment}
     found |= {
@@ -137,7 +167,7 @@ def _segment(store: Offline, entry: SegmentEntry) -> Plain:
     return found
 
 
-def _opened(store: Offline, entry: SegmentEntry) -> Segment | str:
+def open_segment(store: Offline, entry: SegmentEntry) -> Segment | str:
     """The segment, or why it cannot be opened."""
     path = os.fspath(store.directory.segment(entry.number))
     try:
@@ -148,54 +178,53 @@ def _opened(store: Offline, entry: SegmentEntry) -> Segment | str:
         return error.strerror or str(error)
 
 
-def _kind_name(kind: int) -> str:
+def kind_name(kind: int) -> str:
     return Kind(kind).name.lower() if kind in set(Kind) else f"kind {kind}"
 
 
 # -- one stream ----------------------------------------------------------------------------
 
 
-class _Stream:
+class StreamLook:
     """Everything of one stream: from its row, from the log behind it, from the segments."""
 
     def __init__(self, store: Offline, name: str) -> None:
         assert store.metadata is not None
-        self._store = store
+        self.store = store
         self._rows = store.metadata
         self._states = LogStates(self._rows.row)
         self._records: dict[int, deque[Plain]] = {}
         self._counts: dict[int, list[int]] = {}  # records, wire bytes
         self._fold()
-        self._id = self._named(name)
+        self.stream_id = self._named(name)
+        self._row = self._rows.row(self.stream_id)
+        self._stream = self._states.stream(self.stream_id)
+        row_state = None if self._row is None else self._row.state
+        self.state = self._stream.state or row_state  # the last there was
 
-    def found(self) -> Plain | None:
-        if self._id is None:
-            return None
-        row = self._rows.row(self._id)
-        stream = self._states.stream(self._id)
-        state = stream.state or (row.state if row is not None else None)
-        if state is None:
-            return None
-        count, data_size = self._counts.get(self._id, [0, 0])
+    def found(self) -> Plain:
+        row, stream, state = self._row, self._stream, self.state
+        assert state is not None
+        count, data_size = self._counts.get(self.stream_id, [0, 0])
         return {
             "path": state.path,
-            "stream_id": self._id,
+            "stream_id": self.stream_id,
             "removed": stream.state is None,
             "state": plain(stream.state),  # as rows and log together leave it
             "row": None if row is None else plain(row.state),  # as of the checkpoint
             "row_lsn": None if row is None else row.lsn,
             "quarantine": plain(stream.quarantine),
-            "extents": self._extents(self._id),
+            "extents": self._extents(self.stream_id),
             "log": {
                 "records": count,
                 "data_size": data_size,
-                "last": list(self._records.get(self._id, ())),
+                "last": list(self._records.get(self.stream_id, ())),
             },
             "producers": self._producers(stream),
         }
 
     def _fold(self) -> None:
-        for frame in self._store.scan_log():
+        for frame in self.store.scan_log():
             for record in frame.records:
                 for _ in self._states.apply(record):
                     pass
@@ -205,7 +234,8 @@ class _Stream:
                 last = self._records.setdefault(record.stream_id, deque(maxlen=_LAST_RECORDS))
                 last.append(_record(record, frame.file))
 
-    def _named(self, name: str) -> int | None:
+    def _named(self, name: str) -> int:
+        """0, which no stream has, if there is none."""
         if name.isdecimal():
             return int(name)
         logged = [
@@ -216,13 +246,13 @@ class _Stream:
         if logged:
             return max(logged)
         row = self._rows.find(name)
-        return None if row is None or row.state is None else row.state.stream_id
+        return 0 if row is None or row.state is None else row.state.stream_id
 
     def _extents(self, stream_id: int) -> list[Plain]:
         found: list[Plain] = []
         for entry in self._rows.segments():
-            file = self._store.directory.segment(entry.number).name
-            segment = _opened(self._store, entry)
+            file = self.store.directory.segment(entry.number).name
+            segment = open_segment(self.store, entry)
             if isinstance(segment, str):
                 found.append({"segment": file, "problem": segment})
                 continue
@@ -256,7 +286,7 @@ def _record(record: ScannedRecord, file: str) -> Plain:
             meta = None
     return {
         "lsn": record.lsn,
-        "kind": _kind_name(record.kind),
+        "kind": kind_name(record.kind),
         "file": os.path.basename(file),
         "position": record.position,
         "base": record.base,
