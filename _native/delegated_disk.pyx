@@ -67,6 +67,12 @@ cdef int64_t delegated_pread(
         return failed(disk, error)
 
 
+cdef int64_t delegated_forget(
+    void *context, int fd, uint64_t position, uint64_t size
+) noexcept nogil:
+    return 0                            # no cache that could hide what a medium has
+
+
 cdef int64_t delegated_pwritev(
     void *context, int fd, const iovec *parts, int count, uint64_t position
 ) noexcept with gil:
@@ -225,11 +231,11 @@ cdef class DelegatedDisk(Disk):
         self._mappings = {}
         self.context = <void *>self     # borrowed: the table never outlives its owner
         self.ops = DiskOps(
-            delegated_open, delegated_close, delegated_size, delegated_pread, delegated_pwritev,
-            delegated_sync, delegated_allocate, delegated_truncate, delegated_rename,
-            delegated_unlink, delegated_make_directory, delegated_sync_directory, delegated_map,
-            delegated_unmap, delegated_lock, delegated_wall_ms, delegated_monotonic_ns,
-            delegated_random,
+            delegated_open, delegated_close, delegated_size, delegated_pread, delegated_forget,
+            delegated_pwritev, delegated_sync, delegated_allocate, delegated_truncate,
+            delegated_rename, delegated_unlink, delegated_make_directory,
+            delegated_sync_directory, delegated_map, delegated_unmap, delegated_lock,
+            delegated_wall_ms, delegated_monotonic_ns, delegated_random,
         )
 
     def list_directory(self, path):

@@ -24,6 +24,11 @@ cdef struct DiskOps:
     int64_t (*pread)(
         void *context, int fd, void *buffer, uint64_t size, uint64_t position
     ) noexcept nogil
+    # Let a range of an immutable file go from the page cache, so that the next read comes from
+    # the medium. Advice: mapped pages that are in use stay.
+    int64_t (*forget)(
+        void *context, int fd, uint64_t position, uint64_t size
+    ) noexcept nogil
     int64_t (*pwritev)(
         void *context, int fd, const iovec *parts, int count, uint64_t position
     ) noexcept nogil

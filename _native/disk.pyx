@@ -19,6 +19,7 @@ cdef extern from "disk_os.h":
     int64_t disk_os_open(const char *path, int flags) nogil
     int64_t disk_os_size(int fd) nogil
     int64_t disk_os_pread(int fd, void *buffer, uint64_t size, uint64_t position) nogil
+    int64_t disk_os_forget(int fd, uint64_t position, uint64_t size) nogil
     int64_t disk_os_pwritev(int fd, const iovec *parts, int count, uint64_t position) nogil
     int64_t disk_os_truncate(int fd, uint64_t size) nogil
     int64_t disk_os_sync_directory(const char *path) nogil
@@ -250,6 +251,12 @@ cdef int64_t posix_pread(
     return disk_os_pread(fd, buffer, size, position)
 
 
+cdef int64_t posix_forget(
+    void *context, int fd, uint64_t position, uint64_t size
+) noexcept nogil:
+    return disk_os_forget(fd, position, size)
+
+
 cdef int64_t posix_pwritev(
     void *context, int fd, const iovec *parts, int count, uint64_t position
 ) noexcept nogil:
@@ -319,10 +326,10 @@ cdef class PosixDisk(Disk):
     def __cinit__(self):
         self.context = NULL
         self.ops = DiskOps(
-            posix_open, posix_close, posix_size, posix_pread, posix_pwritev, posix_sync,
-            posix_allocate, posix_truncate, posix_rename, posix_unlink, posix_make_directory,
-            posix_sync_directory, posix_map, posix_unmap, posix_lock, posix_wall_ms,
-            posix_monotonic_ns, posix_random,
+            posix_open, posix_close, posix_size, posix_pread, posix_forget, posix_pwritev,
+            posix_sync, posix_allocate, posix_truncate, posix_rename, posix_unlink,
+            posix_make_directory, posix_sync_directory, posix_map, posix_unmap, posix_lock,
+            posix_wall_ms, posix_monotonic_ns, posix_random,
         )
 
     def list_directory(self, path):

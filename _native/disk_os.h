@@ -65,6 +65,14 @@ static int64_t disk_os_pread(int fd, void *buffer, uint64_t size, uint64_t posit
     return result;
 }
 
+/* Advice: what is refused is no error. */
+static int64_t disk_os_forget(int fd, uint64_t position, uint64_t size) {
+#ifdef POSIX_FADV_DONTNEED
+    posix_fadvise(fd, (off_t)position, (off_t)size, POSIX_FADV_DONTNEED);
+#endif
+    return 0;
+}
+
 static int64_t disk_os_pwritev(int fd, const struct iovec *parts, int count,
                                uint64_t position) {
     int64_t result;

@@ -16,6 +16,7 @@ cdef class Segment:
     cdef uint64_t *verified             # see segment_blocks.pxd
 
     cdef MappedFile mapped(self)
+    cdef void describe(self, MappedFile file, uint64_t index, ExtentRef *extent) noexcept nogil
     cdef MappedFile refer(self, Py_ssize_t index, ExtentRef *extent)
     cdef MappedFile refer_range(
         self, Py_ssize_t index, uint64_t start, uint64_t end, ExtentRef *extent

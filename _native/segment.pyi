@@ -100,5 +100,15 @@ class Segment:
     def append_ends(self, index: int, start: int, end: int) -> array[int]:
         """Positions in (start, end] where appends end."""
 
+    def check(
+        self, index: int, block: int, size_max: int
+    ) -> tuple[int, int, int, SegmentDamaged | OSError | None]:
+        """Check blocks from one of an extent on, from the medium, without the GIL.
+
+        Returns (index, block, size, damage): where to go on, the bytes passed, some more than
+        ``size_max`` at most by a block, and what ended it early. The first block of an extent
+        is 0; the end is reached with ``index`` equal to ``extent_count``.
+        """
+
     def verify(self) -> Iterator[SegmentDamaged | OSError | None]:
         """Check every byte in small steps, yielding what is damaged, or None."""

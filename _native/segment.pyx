@@ -38,7 +38,7 @@ from .segment_blocks cimport (
     blocks_require,
     blocks_window,
 )
-from .segment_format cimport SegmentEntry, extent_layout
+from .segment_format cimport SEGMENT_BLOCK_SIZE, SegmentEntry, extent_layout
 from .segment_index cimport index_open, index_search
 
 from .segment_types import Extent, SegmentDamaged
@@ -54,6 +54,11 @@ cdef inline uint64_t size_within(
         return extent_layout(entry).next - entry.position
     start, end = max(start, entry.base), min(end, entry.end)
     return end - start if start < end else 0
+
+
+cdef inline uint64_t place_of(const ExtentRef *extent, uint64_t block) noexcept nogil:
+    """About where a check stands in the file: enough to count bytes by."""
+    return min(extent.entry.position + block * SEGMENT_BLOCK_SIZE, extent.parts.next)
 
 
 @cython.final
@@ -341,6 +346,31 @@ cdef class Segment:
                 yield None if ok else self.trouble(&extent, &extent.finding)
                 number += 1
 
+    def check(self, uint64_t index, uint64_t block, uint64_t size_max):
+        cdef MappedFile file = self.mapped()
+        cdef ExtentRef extent
+        cdef uint64_t start, at
+        cdef bint ok = True, more
+        if index >= self.index.count:
+            raise IndexError(f"{self.path}: extent {index} of {self.index.count}")
+        with nogil:
+            self.describe(file, index, &extent)
+            start = at = place_of(&extent, block)
+            file.disk.ops.forget(
+                file.disk.context, file.fd, start, size_max + SEGMENT_BLOCK_SIZE
+            )
+            while ok and index < self.index.count and at - start < size_max:
+                self.describe(file, index, &extent)
+                extent.load = True
+                ok = blocks_check(file, &extent, block, &more)
+                block += 1
+                at = place_of(&extent, block) if more else extent.parts.next
+                if not more:
+                    index, block = index + 1, 0
+            file.disk.ops.forget(file.disk.context, file.fd, start, at - start)
+        damage = None if ok else self.trouble(&extent, &extent.finding)
+        return index, block, at - start, damage
+
     # -- inside ----------------------------------------------------------------------------------
 
     cdef MappedFile mapped(self):
@@ -353,12 +383,15 @@ cdef class Segment:
         cdef MappedFile file = self.mapped()
         if index < 0 or <uint64_t>index >= self.index.count:
             raise IndexError(f"{self.path}: extent {index} of {self.index.count}")
+        self.describe(file, <uint64_t>index, extent)
+        return file
+
+    cdef void describe(self, MappedFile file, uint64_t index, ExtentRef *extent) noexcept nogil:
         memset(extent, 0, sizeof(ExtentRef))
         extent.entry = self.index.entries + index
         extent.parts = extent_layout(extent.entry)
         extent.ends = <const uint64_t *>(file.address + extent.parts.ends)
         extent.verified, extent.seed = self.verified, self.index.seed
-        return file
 
     cdef MappedFile refer_range(
         self, Py_ssize_t index, uint64_t start, uint64_t end, ExtentRef *extent

@@ -236,7 +236,7 @@ def _retention(state: dict[str, Any]) -> Iterator[str]:
         kept.append(f"the newest {size_text(retention['bytes'])}")
     if state["earliest"] or kept:
         begins = f"begins at offset {state['earliest']:,}"
-        yield _row("Keeps", ", ".join([*kept, begins]))
+        yield labelled("Keeps", ", ".join([*kept, begins]))
 
 
 def _producers(producers: list[dict[str, Any]]) -> Iterator[str]:

@@ -65,7 +65,8 @@ def frame_lines(found: Plain) -> Iterator[str]:
     lsns = f"LSN {first:,}" if count == 1 else f"LSNs {first:,}-{first + count - 1:,}"
     kind = count_text(count, "record") + f", {lsns}" if count else found["flags"]
     yield labelled("Holds", f"{kind}, {size_text(found['size'])}")
-    yield labelled("Proves", f"LSN {found['watermark']:,} and all before it were durable")
+    if found["watermark"]:
+        yield labelled("Proves", f"LSN {found['watermark']:,} and all before it were durable")
     if found["successor"] is not None:
         yield labelled("Leads to", f"log file {found['successor']}")
     if "next" in found:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__
+from ..engine.options import MIB, FileStoreOptions
 from .config_file import load_config
 
 LOG_LEVELS = ["critical", "error", "warning", "info", "debug", "trace"]
@@ -31,6 +32,8 @@ class ServeSettings:
     port: int
     uds: Path | None
     data_dir: Path | None  # None: in memory
+    scrub_rate: float  # MiB a second
+    scrub_interval: float
     long_poll_timeout: float
     sse_max_age: float
     retention_seconds: int | None
@@ -80,6 +83,16 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     metavar="DIR", help="Where the streams are stored; made if missing.",
 )  # fmt: skip
 @click.option("--memory", is_flag=True, help="Keep streams in memory: they end with the server.")
+@click.option(
+    "--scrub-rate", type=click.FloatRange(min=0), default=FileStoreOptions().scrub_rate / MIB,
+    show_default=True, metavar="MIB",
+    help="MiB a second that the check of stored data reads; 0 switches it off.",
+)  # fmt: skip
+@click.option(
+    "--scrub-interval", type=click.FloatRange(min=0),
+    default=FileStoreOptions().scrub_interval, show_default=True, metavar="SECONDS",
+    help="How often all stored data is checked; 0 switches it off.",
+)  # fmt: skip
 @click.option(
     "--long-poll-timeout", type=click.FloatRange(min=0), default=30.0, show_default=True,
     metavar="SECONDS", help="How long a long-poll waits for data.",

@@ -16,7 +16,7 @@ import click
 
 from .. import __version__
 from ..engine.errors import Damaged, DirectoryInUse, StorageError
-from ..engine.options import Limits
+from ..engine.options import MIB, FileStoreOptions, Limits
 from ..engine.store import Store
 from ..server.app import create_app
 from ..server.lifecycle import new_event_loop
@@ -122,7 +122,10 @@ def _open(settings: ServeSettings) -> Store:
         return StreamStore(limits=limits)
     from ..engine.file_store import FileBackedStreamStore
 
-    return FileBackedStreamStore(path=settings.data_dir, limits=limits)
+    options = FileStoreOptions(
+        scrub_rate=int(settings.scrub_rate * MIB), scrub_interval=settings.scrub_interval
+    )
+    return FileBackedStreamStore(path=settings.data_dir, limits=limits, options=options)
 
 
 def _options(settings: ServeSettings) -> ServeOptions:

@@ -41,6 +41,7 @@ from .interrupted import is_closing
 from .maintenance import Maintenance
 from .operations import Seen
 from .options import FileStoreOptions, Limits
+from .scrub import Scrub, Scrubber
 from .store_base import StoreBase
 from .transfer_format import Incoming
 from .transfer_in import Import
@@ -84,6 +85,7 @@ class FileBackedStreamStore(StoreBase):
             threads=threads,
         )
         self._maintenance = Maintenance(self._engine)
+        self._scrubber = Scrubber(self._engine)
         self._aio = AsyncFileStore(self, self._engine)
         self._is_closed = False
         self._closing = threading.RLock()  # a signal handler may close in the midst of it
@@ -93,6 +95,7 @@ class FileBackedStreamStore(StoreBase):
     def _start_maintenance(self) -> None:
         try:
             self._maintenance.start()
+            self._scrubber.start()
         except BaseException:  # no more threads: another attempt must find the directory free
             self._close_once()
             raise
@@ -104,8 +107,13 @@ class FileBackedStreamStore(StoreBase):
 
     @property
     def read_only(self) -> bool:
-        """Opened for reading only, because acknowledged records are damaged (I6)."""
+        """For reading only, because of damage that may have hit any stream (I6)."""
         return self._engine.read_only
+
+    @property
+    def scrub(self) -> Scrub:
+        """The background check of all that is stored: ``scrub.state`` says how far it is."""
+        return self._scrubber.scrub
 
     @property
     def aio(self) -> AsyncFileStore:
@@ -327,6 +335,7 @@ class FileBackedStreamStore(StoreBase):
         clean = engine.retire(StoreClosed("the store is closed"))
         engine.cancel_parked()
         try:
+            self._scrubber.stop()
             self._maintenance.stop()
             if engine.log.stall:
                 self._maintenance.try_flush()  # frees files of the log

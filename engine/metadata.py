@@ -126,6 +126,7 @@ class Metadata:
         shared: bool = False,
         store_id: bytes = b"",
     ) -> None:
+        self.directory = directory
         self._pages: Pages | None = None
         if shared:
             check_size(directory / "data.mdb", read_only=True)

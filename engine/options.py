@@ -50,3 +50,5 @@ class FileStoreOptions:
     reserve_size: int = 64 * MIB  # given up when the disk is full
     segment_count_max: int = 12  # segments that a look-up probes; beyond, some are merged
     dead_share_max: float = 0.3  # of the segments' bytes; beyond, segments are rewritten
+    scrub_rate: int = 16 * MIB  # bytes a second, a tenth of what a slow disk reads; 0: off
+    scrub_interval: float = 7 * 86_400.0  # from start to start: rot is known in a week; 0: off

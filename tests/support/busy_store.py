@@ -1,7 +1,8 @@
 """A store in a process of its own that is never at rest: `python -m support.busy_store DIR`.
 
 It says "ready" once all kinds of streams are there, goes on until its standard input ends, and
-closes. With "--no-flush" the log keeps everything, else it is flushed without a pause.
+closes. With "--no-flush" the log keeps everything, else it is flushed without a pause; with
+"--no-merge" segments stay as they were flushed, else they are merged all the time.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def _flush(store: FileBackedStreamStore, end: threading.Event) -> None:
 
 def main(folder: str, *options: str) -> None:
     kept = _NEVER_FLUSHED if "--no-flush" in options else _SMALL
+    if "--no-merge" in options:
+        kept = replace(kept, segment_count_max=10**6, dead_share_max=1.0)
     store = FileBackedStreamStore(folder, limits=_LIMITS, options=kept)
     _prepare(store)
     end = threading.Event()

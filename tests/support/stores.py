@@ -72,6 +72,7 @@ def contents(store: Store, path: str) -> bytes:
 def crash(store: FileBackedStreamStore) -> None:
     """Leave a store as a killed process does: nothing is flushed, the lock is let go."""
     engine = store._engine
+    store._scrubber.stop()
     store._maintenance.stop()
     engine.stop_committing()
     with engine.lock:

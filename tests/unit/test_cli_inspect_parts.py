@@ -64,7 +64,8 @@ def test_a_segment_shows_its_extents_and_rows(data):
     assert extents[7]["removed"]  # /gone
     text = inspect(data, "--segment", 1)
     assert "Segment     1, 00000000000000000001.seg" in text
-    assert "2 0-37 2 11 /bad" in [" ".join(line.split()) for line in text.splitlines()]
+    line = f"2 0-37 2 {extents[2]['row_lsn']} /bad"
+    assert line in [" ".join(line.split()) for line in text.splitlines()]
 
 
 def test_a_damaged_segment_is_shown_as_such(data):
