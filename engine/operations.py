@@ -218,9 +218,8 @@ class Operations:
         return describe(created.state, created=True)
 
     def _source(self, seen: Seen, request: CreateRequest) -> Entry | None:
-        if request.forked_from is None:
-            return None
-        return self.current(seen, request.forked_from).reserved
+        path = request.forked_from
+        return None if path is None else self.current(seen, path).reserved
 
     def _depth(self, state: StreamState | None) -> int:
         """The number of sources above a stream. Raises: Cold."""
