@@ -64,6 +64,7 @@ class Compaction:
         self._older = [x for x in engine.segments if x.upto_lsn <= oldest]
         self._needs = Needs(engine.metadata)
         self._merge: SegmentMerge | None = None
+        self._unneeded: list[str] = []  # files that LMDB certainly does not list
         self._dead_before = {x.number: engine.listed[x.number].dead_size for x in self._inputs}
 
     def steps(self) -> Iterator[None]:
@@ -71,9 +72,10 @@ class Compaction:
         number = yield from self._reserve()
         yield from self._write(number)
         assert self._merge is not None
-        self._merge.finish()
-        yield
         path = os.fspath(self._engine.directory.segment(number))
+        self._merge.finish()
+        self._unneeded = [path]
+        yield
         store_id = self._engine.directory.store_id
         segment = Segment(self._engine.disk, path, store_id=store_id, number=number)
         yield
@@ -84,6 +86,9 @@ class Compaction:
         """Remove what was written, as far as it is not part of the store."""
         if self._merge is not None:
             self._merge.abandon()
+        for path in self._unneeded:
+            with suppress(OSError):  # LMDB knows it to be obsolete
+                self._engine.disk.unlink(path)
 
     # -- numbers -----------------------------------------------------------------------------
 
@@ -227,7 +232,9 @@ class Compaction:
                 min(segment.size, self._died_meanwhile()),
             )
             edit = SegmentEdit(put=[entry], removed=numbers, obsolete=numbers)
+            self._unneeded = []  # from here on only a look at LMDB could tell
             engine.metadata.commit(engine.checkpoint, [], None, edit)
+            self._unneeded = [x.path for x in self._inputs]
             engine.replace_segments(self._inputs, segment, entry)
         finally:
             engine.commit_lock.release()
@@ -243,8 +250,9 @@ class Compaction:
         for segment in self._inputs:
             segment.retire(engine.reaper)
         yield
-        for segment in self._inputs:
-            engine.disk.unlink(segment.path)
+        while self._unneeded:
+            engine.disk.unlink(self._unneeded[-1])
+            self._unneeded.pop()
             yield
         engine.disk.sync_directory(engine.directory.segments)
 

@@ -389,6 +389,23 @@ def test_trouble_is_said_once_and_ends(opener, caplog):
     assert compactor._retry_delay == 1.0
 
 
+def test_a_merge_that_a_close_cuts_short_leaves_no_file(opener, tmp_path):
+    store = opener()
+    store.create(A)
+    store.close()
+    for steps in range(1, 12):
+        store = opener()
+        store.append(A, b"x")
+        store.flush()
+        compactor = store._maintenance.compactor
+        compactor._begin_all()
+        for _ in range(steps):
+            compactor.step()
+        store.close()
+        verify(tmp_path / "data")
+        assert len(files(tmp_path / "data")) == len(store._engine.listed)
+
+
 def test_it_goes_on_by_itself(tmp_path):
     options = replace(SMALL_STORE, segment_count_max=2)
     with FileBackedStreamStore(tmp_path / "data", limits=SMALL_LIMITS, options=options) as store:
