@@ -128,7 +128,7 @@ def test_a_repair_that_is_cut_short_is_done_again(tmp_path, fault):
         assert outcome.left == []
         found.check()
         shutil.rmtree(found.folder)
-    assert cut_short > 5
+    assert cut_short > 3
 
 
 @pytest.mark.timeout(600)
