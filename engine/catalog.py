@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Set
 from itertools import islice
 from typing import Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -46,9 +47,10 @@ NOBODY: frozenset[Waiter] = frozenset()  # few streams are waited for: no set of
 
 
 class Entry:
-    """One incarnation of a stream in memory."""
+    """One incarnation of a stream in memory; there is never a second one of it."""
 
     __slots__ = (
+        "__weakref__",
         "logged_at",
         "lsn",
         "origin",
@@ -161,6 +163,8 @@ class Catalog:
         self._access_slack = access_slack
         self.bindings: dict[str, Binding] = {}
         self.entries: dict[int, Entry] = {}
+        # Evicted, while somebody still reads it: what changes it must bring it back.
+        self._left: WeakValueDictionary[int, Entry] = WeakValueDictionary()
         self._evictions = 0  # a row read before an eviction may be older than the evicted entry
 
     # -- look-up, under the lock -----------------------------------------------------------
@@ -204,6 +208,11 @@ class Catalog:
         binding.reserved = entry
         self.entries[entry.stream_id] = entry
 
+    def keep(self, entry: Entry) -> None:
+        """Have an entry that changes in the catalog, though it was evicted since it was found."""
+        if entry.stream_id not in self.entries and self._left.pop(entry.stream_id, None) is entry:
+            self.entries[entry.stream_id] = entry
+
     # -- loading, without the lock ---------------------------------------------------------
 
     def _load_path(self, path: str) -> None:
@@ -245,7 +254,10 @@ class Catalog:
 
     def _adopt_entry(self, row: Row) -> Entry:
         assert row.state is not None
-        found = self.entries.get(row.state.stream_id)
+        stream_id = row.state.stream_id
+        found = self.entries.get(stream_id)
+        if found is None and (found := self._left.pop(stream_id, None)) is not None:
+            self.entries[stream_id] = found
         if found is None:
             accessed_at = row.state.last_accessed_at + self._access_slack(row)
             state = replace(row.state, last_accessed_at=accessed_at)
@@ -303,6 +315,8 @@ class Catalog:
         if keep:
             entry.used = False
             self.entries[stream_id] = entry
+        else:
+            self._left[stream_id] = entry
         self._evictions += 1
 
 

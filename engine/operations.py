@@ -344,6 +344,7 @@ class Operations:
         state, now = entry.reserved, self._now()
         if state is None or state.ttl_seconds is None:
             return
+        self._catalog.keep(entry)
         if entry.visible is not None and entry.visible.last_accessed_at < now:
             entry.visible = replace(entry.visible, last_accessed_at=now)
         if now <= state.last_accessed_at:
@@ -460,6 +461,7 @@ class Operations:
     # -- the log -------------------------------------------------------------------------------
 
     def _change(self, lsn: int, entry: Entry, after: StreamState | None) -> Change:
+        self._catalog.keep(entry)
         entry.reserved = after
         entry.lsn = lsn
         change = Change(lsn, entry)

@@ -186,6 +186,57 @@ def test_a_merge_takes_a_number_that_a_failed_flush_has_left_a_file_of(machine):
     assert machine.close().list() == ["/a"]
 
 
+def evict_all(store):
+    store.flush()
+    for _ in range(4):
+        with store._engine.lock:
+            store._engine.catalog.evict(store._engine.checkpoint.lsn, 0, 100)
+    assert not store._engine.catalog.entries
+
+
+def test_the_access_of_a_reader_that_outlasts_an_eviction_takes_nothing_back(machine):
+    store = machine.open()
+    store.create("/a", ttl_seconds=TTL, initial_data=b"first,")
+    store.flush()
+    engine = store._engine
+    entry, view = engine.run(lambda seen: engine.view(seen, "/a"))
+    evict_all(store)
+    store.append("/a", b"second")
+    machine.clock.advance(NOT_LOGGED + 1)
+    assert engine.read_view(entry, view, None, 100, may_wait=True).size == 6  # and so an access
+    engine.wait_durable(engine.log.staged_lsn)
+    store.flush()
+    assert bytes(machine.lose_power().read("/a")) == b"first,second"
+
+
+def test_an_access_between_two_evictions_is_remembered(machine):
+    store = machine.open()
+    store.create("/a", ttl_seconds=TTL, initial_data=b"first,")
+    store.flush()
+    engine = store._engine
+    entry, view = engine.run(lambda seen: engine.view(seen, "/a"))
+    evict_all(store)
+    machine.clock.advance(NOT_LOGGED)
+    engine.read_view(entry, view, None, 100, may_wait=True)
+    del entry, view
+    assert store.get("/a").last_accessed_at == machine.clock.now
+
+
+def test_a_stream_stays_trimmed_though_it_was_evicted_meanwhile(machine):
+    store = machine.open()
+    store.create("/a", retention_bytes=1, initial_data=b"first,")
+    store.append("/a", b"second")
+    operations = store._engine.operations
+    entry, _ = store._engine.run(lambda seen: operations.to_trim(1))
+    evict_all(store)
+    store.get("/a")
+    store._engine.run(lambda seen: operations.trim(seen, entry, len(b"first,")))
+    store.append("/a", b"third")
+    store.flush()
+    assert bytes(store.read("/a")) == b"secondthird"
+    assert bytes(machine.close().read("/a")) == b"secondthird"
+
+
 @contextmanager
 def monkeypatched_commit(store, error):
     """LMDB refuses every commit meanwhile."""

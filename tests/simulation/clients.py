@@ -16,7 +16,7 @@ from durastream.engine.errors import StorageError, StoreClosed
 from durastream.protocol.errors import StreamError
 
 from .disk import PowerLoss
-from .oracle import stream_at
+from .oracle import state_at
 from .scheduler import Scheduler, Task
 from .witness import CALL, READER, Call, Reader, Violation, Witness
 from .workload import Operation, outcome_of
@@ -135,12 +135,11 @@ class Clients:
             shown = reader.shown
             if shown is None:
                 raise Violation(f"{task.name}: waits without having looked")
-            path = shown.state.path
-            present = stream_at(self._witness.oracle.base, path)
-            if present is not shown:
+            present = state_at(self._witness.oracle.base, shown.path)
+            if present is None or present.created_at != shown.created_at or present.soft_deleted:
                 raise Violation(f"{task.name}: not told that its stream has ended")
-            if present.state.tail != reader.tail or present.state.closed:
-                raise Violation(f"{task.name}: not told of {present.state}, behind {reader.tail}")
+            if present.tail != shown.tail or present.closed:
+                raise Violation(f"{task.name}: not told of {present}, behind {shown}")
 
 
 def is_told_to_leave(error: Exception) -> bool:

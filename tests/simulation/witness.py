@@ -18,6 +18,7 @@ from durastream.engine.memory_stream import MemoryStream
 from durastream.engine.records import Kind
 from durastream.protocol.errors import StreamError
 from durastream.protocol.expiry import is_expired
+from durastream.protocol.state import StreamState
 
 from .oracle import Clock, Oracle, set_clock, state_at, stream_at
 from .workload import Operation, comparable
@@ -41,10 +42,9 @@ class Call:
 
 @dataclass(eq=False)
 class Reader:
-    """Who waits for news: what it was shown last, and up to where."""
+    """Who waits for news; and the state that it was shown last."""
 
-    shown: MemoryStream | None = None
-    tail: int = 0
+    shown: StreamState | None = None
 
 
 CALL: ContextVar[Call | None] = ContextVar("call", default=None)  # of the task that asks
@@ -61,7 +61,8 @@ class Witness:
         self._engine = store._engine
         self._clock = clock
         self._logged: list[int] = []  # LSNs of the decision being made
-        self._shown: dict[int, MemoryStream] = {}  # by incarnation: what readers may be given
+        # By incarnation: what readers may be given, and what has to be durable by then.
+        self._shown: dict[int, tuple[MemoryStream, int]] = {}
         self._watch_operations()
         self._watch_engine()
 
@@ -118,18 +119,18 @@ class Witness:
     # -- decisions and records -------------------------------------------------------------
 
     def _deciding(self, method: str, decide: Any) -> Any:
-        def deciding(seen: Any, *arguments: Any) -> Any:
+        def deciding(seen: Any, path: Any, *arguments: Any) -> Any:
             if not self.is_watching:
-                return decide(seen, *arguments)
+                return decide(seen, path, *arguments)
             self._logged = []
             try:
-                found = decide(seen, *arguments)
+                found = decide(seen, path, *arguments)
             except NO_DECISION:
                 raise
             except StreamError as refusal:
-                self._decided(method, arguments[0], type(refusal).__name__)
+                self._decided(method, path, type(refusal).__name__)
                 raise
-            self._decided(method, arguments[0], comparable(found))
+            self._decided(method, path, comparable(found))
             return found
 
         return deciding
@@ -168,37 +169,50 @@ class Witness:
 
     def _note_accesses(self) -> None:
         log = self._engine.log
+        if not self._engine.is_usable:
+            return  # readers that outlast the last flush are remembered by nobody
         self.oracle.note_accesses(log.staged_lsn, log.durable_lsn)
 
     # -- what is shown ---------------------------------------------------------------------
 
     def _check_visible(self, path: str, found: Any) -> None:
-        """A reader is shown what is durable, and all of it."""
+        """A reader is shown what is durable, and all of it.
+
+        Unless its time is over: then what is logged counts, and the answer waits for that.
+        """
         oracle = self.oracle
         base = state_at(oracle.base, path)
+        shows_logged = base is not None and self._is_over(base)
         if found is None or found.soft_deleted:
-            if base is not None and not base.soft_deleted and not self._is_over(path):
+            if not (base is None or base.soft_deleted or shows_logged or self._has_ended(path)):
                 self.fail(f"{path}: not shown, but there: {base}")
             return
-        if base is None or visible_part(base) != visible_part(found):
-            self.fail(f"{path}: a reader is shown {found} instead of {base}")
-        stream = stream_at(oracle.base, path)
+        store = oracle.tip if shows_logged else oracle.base
+        expected = state_at(store, path)
+        if expected is None or visible_part(expected) != visible_part(found):
+            self.fail(f"{path}: a reader is shown {found} instead of {expected}")
+        stream = stream_at(store, path)
         assert stream is not None
-        self._shown[found.stream_id] = stream
+        self._shown[found.stream_id] = stream, oracle.undurable_lsn(path) if shows_logged else 0
         reader = READER.get()
         if reader is not None:
-            reader.shown, reader.tail = stream, found.tail
+            reader.shown = found
 
-    def _is_over(self, path: str) -> bool:
+    def _has_ended(self, path: str) -> bool:
         """Whether its end is logged, which the answer then waits for; or cannot be at present."""
         tip = state_at(self.oracle.tip, path)
-        return tip is None or tip.soft_deleted or is_expired(tip, self._engine.now())
+        return tip is None or tip.soft_deleted or self._is_over(tip)
+
+    def _is_over(self, state: StreamState) -> bool:
+        return not state.soft_deleted and is_expired(state, self._engine.now())
 
     def _check_read(self, state: Any, result: Any) -> None:
         """The bytes of a view, and whether they are all, are those of the moment it was taken."""
-        stream = self._shown.get(state.stream_id)
-        if stream is None:
+        if state.stream_id not in self._shown:
             self.fail(f"{state.path}: read, and never shown to be there: {state}")
+        stream, lsn = self._shown[state.stream_id]
+        if lsn > self._engine.projection.visible_lsn:
+            self.fail(f"{state.path}: read before it was durable: {state}")
         end = result.start + result.size
         if b"".join(result.buffers) != b"".join(stream.read(result.start, end)):
             self.fail(f"{state.path}: other bytes than those appended, {result.start}..{end}")
