@@ -37,6 +37,7 @@ WITH_THREADS = (
     "tests/stateful/test_linearizability.py",
 )
 SECONDS_PER_TEST = 900
+REPORTS = Path("build") / "reports"  # in the copy
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,27 @@ def main(arguments: list[str]) -> int:
     pytest = ["pytest", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}", *ignored]
     chosen = [] if any(argument.startswith("tests/") for argument in rest) else kind.tests
     command = [sys.executable, "-m", *pytest, *rest, *chosen]
-    return subprocess.run(command, cwd=copy, env=environment, check=False).returncode
+    status = subprocess.run(command, cwd=copy, env=environment, check=False).returncode
+    return show_reports(copy) or status
+
+
+def show_reports(copy: Path) -> int:
+    """Print what the sanitizers wrote; 1 if that was anything."""
+    reports = sorted((copy / REPORTS).iterdir())
+    for report in reports:
+        print(report.read_text(errors="replace"))
+    return 1 if reports else 0
 
 
 def environment_of(kind: Kind, copy: Path) -> dict[str, str]:
+    # To files: pytest keeps what a process says on stderr, and loses it when that is aborted.
+    options = {
+        name: f"{value}:log_path={copy / REPORTS / 'report'}" if "OPTIONS" in name else value
+        for name, value in kind.environment.items()
+    }
     return {
         **os.environ,
-        **kind.environment,
+        **options,
         "PYTHONPATH": str(copy / "src"),
         "LD_PRELOAD": " ".join(map(library, kind.libraries)),
     }
@@ -118,11 +133,17 @@ def require_awake(kind: Kind, copy: Path, environment: dict[str, str]) -> None:
         f"ctypes.CDLL({str(canary)!r}).{kind.mistake}()"
     )
     command = [sys.executable, "-P", "-c", script]
+    reports = copy / REPORTS
+    shutil.rmtree(reports, ignore_errors=True)
+    reports.mkdir(parents=True)
     answer = subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, check=False
     )
-    if answer.returncode == 0 or kind.complaint not in answer.stderr:
-        sys.exit(f"the sanitizer overlooks a {kind.complaint}:\n{answer.stderr}")
+    found = "".join(report.read_text(errors="replace") for report in reports.iterdir())
+    if answer.returncode == 0 or kind.complaint not in found:
+        sys.exit(f"the sanitizer overlooks a {kind.complaint}:\n{answer.stderr}{found}")
+    for report in reports.iterdir():
+        report.unlink()
 
 
 def copy_tree(copy: Path) -> None:

@@ -7,6 +7,7 @@ from .committer cimport Committer
 # Facts of one moment.
 cdef struct CommitterFacts:
     int error
+    int stall
     bint running
     bint committing
     uint64_t queued_size            # bytes, staged and not durable

@@ -19,6 +19,7 @@ cdef CommitterFacts committer_facts(Committer *committer) noexcept nogil:
     cdef size_t i
     monitor_enter(&committer.monitor)
     facts.error = committer.error
+    facts.stall = committer.stall
     facts.running = committer.running
     facts.committing = committer.committing
     facts.queued_size = committer.queued_size

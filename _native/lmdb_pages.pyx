@@ -192,6 +192,8 @@ cdef class _PageWalk:
         if first.txn_id + second.txn_id + 1 != 2 * meta.txn_id and meta.txn_id > 0:
             return self.bad(0, b"the meta pages are not those of the last two commits")
         self.txn_id, self.page_count = meta.txn_id, meta.last_page + 1
+        if meta.last_page == 0:
+            return self.bad(meta.txn_id % 2, b"its last page is a meta page")
         if meta.last_page > self.file_size // self.page_size + UNWRITTEN_PAGES_MAX:
             return self.bad(meta.txn_id % 2, b"more pages than the file has: it was cut short")
         return self.take_memory()

@@ -248,7 +248,7 @@ cdef class Log:
 
     @property
     def stall(self):
-        return self.committer.stall     # one word, which any moment's value is right for
+        return committer_facts(&self.committer).stall
 
     cdef int check_room(self, uint64_t size) except -1:
         if size > self.record_size_max:
@@ -256,14 +256,14 @@ cdef class Log:
                 f"a record of {size} bytes does not fit into a log file of"
                 f" {self.committer.file_size}: at most {self.record_size_max} (file_size)"
             )
-        if self.committer.stall:
-            raise LogFull(f"no next file of the log: {os.strerror(self.committer.stall)}")
+        cdef CommitterFacts facts = committer_facts(&self.committer)
+        if facts.stall:
+            raise LogFull(f"no next file of the log: {os.strerror(facts.stall)}")
         if self.unflushed_size > 0 and self.unflushed_size + size > self.backlog_size_max:
             raise LogFull(
                 f"{self.unflushed_size} bytes wait to be flushed; {self.backlog_size_max} may"
                 " (backlog_size_max)"
             )
-        cdef CommitterFacts facts = committer_facts(&self.committer)
         cdef uint64_t used = facts.used + facts.queued_size
         if used + size > self.wal_size_max and facts.file_count > 1:
             raise LogFull(

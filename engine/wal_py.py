@@ -90,6 +90,8 @@ class Frame(NamedTuple):
 
 
 def read_file_header(page: bytes) -> FileHeader:
+    if len(page) < FILE_HEADER.size:
+        raise WalError("file header: the file is too short")
     header = FileHeader._make(FILE_HEADER.unpack_from(page))
     if header.magic != FILE_MAGIC or header.version != VERSION:
         raise WalError("not a file of the log, or of another version")
@@ -116,20 +118,30 @@ def read_frame(content: bytes, position: int, header: FileHeader) -> Frame:
 def read_records(content: bytes, frame: FrameHeader) -> Iterator[Record]:
     position = 0
     for lsn in range(frame.first_lsn, frame.first_lsn + frame.record_count):
+        if position + RECORD_HEADER.size > len(content):
+            raise WalError(f"record {lsn}: the frame ends before it")
         header = RecordHeader._make(RECORD_HEADER.unpack_from(content, position))
         raw = content[position : position + header.size]
         if header.header_checksum != xxh64(raw[8:64]) or header.lsn != lsn:
             raise WalError(f"record {lsn}: header checksum mismatch")
         if header.body_checksum != xxh64(raw[64:]):
             raise WalError(f"record {lsn}: body checksum mismatch")
+        if header.size != parts_size(header):
+            raise WalError(f"record {lsn}: sizes of its parts do not add up")
         yield read_record(raw, header)
         position += header.size
     if position != frame.size:
         raise WalError(f"frame of LSN {frame.first_lsn}: sizes of its records do not add up")
 
 
+def parts_size(header: RecordHeader) -> int:
+    """The size that a record has by the sizes of its parts."""
+    sizes = padded(4 * header.message_count) if header.flags & FLAG_SIZES else 0
+    return RECORD_HEADER.size + sizes + padded(header.meta_size) + padded(header.data_size)
+
+
 def read_record(raw: bytes, header: RecordHeader) -> Record:
-    cursor, sizes = RECORD_HEADER.size, (header.data_size,) * header.message_count
+    cursor, sizes = RECORD_HEADER.size, (header.data_size,) * bool(header.message_count)
     if header.flags & FLAG_SIZES:
         sizes = struct.unpack_from(f"<{header.message_count}I", raw, cursor)
         cursor += padded(4 * header.message_count)

@@ -304,6 +304,7 @@ class StreamHttpProtocol(PatientProtocol):
         cycle = self.cycle
         had_begun, was_complete = cycle.response_started, cycle.response_complete
         cycle.disconnected = True
+        cycle.waiting_for_100_continue = False  # nothing more is asked for
         cycle.message_event.set()
         if not had_begun and not was_complete:
             headers = self.server_state.default_headers

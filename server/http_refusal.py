@@ -17,7 +17,7 @@ from .asgi_types import Application, Header, Receive, Scope, Send
 from .cors import METHODS
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^ \r\n]+ HTTP/1\.[01]\r?")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+( .*)?", re.DOTALL)  # and what follows
 _CLOSE: Header = (b"connection", b"close")
 
 
@@ -41,7 +41,7 @@ def refused_bytes(error: httptools.HttpParserError, line: bytes | None) -> Refus
     """
     if line is not None and isinstance(error, httptools.HttpParserInvalidMethodError):
         line, newline, _ = line.partition(b"\n")
-        if _REQUEST_LINE.fullmatch(line) if newline else _TOKEN.match(line):
+        if _REQUEST_LINE.fullmatch(line) if newline else _METHOD.fullmatch(line):
             return refused_method()
     return Refused(400, f"malformed HTTP request: {error}")
 

@@ -53,17 +53,18 @@ def is_within_a_store(frame):
 def test_closing_at_any_instruction_of_a_call_is_refused(blocking_store):
     """Signals again and again, from a thread, into a thread that only writes."""
     blocking_store.create("/s")
-    refused, ended = [], threading.Event()
+    refused, ended, handled = [], threading.Event(), threading.Semaphore()
 
     def handler(_, frame):
         if is_within_a_store(frame):  # else it would be closed, and that is fine
             with pytest.raises(RuntimeError):
                 blocking_store.close()
             refused.append(frame)
+        handled.release()
 
     def send():
         main = threading.main_thread().ident
-        while not ended.wait(0.0003):
+        while not ended.wait(0.0003) and handled.acquire(timeout=10):  # handlers would nest
             signal.pthread_kill(main, signal.SIGUSR1)
 
     sender = threading.Thread(target=send)

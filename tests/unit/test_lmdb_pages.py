@@ -128,6 +128,18 @@ def test_a_file_cut_short_is_damaged(tmp_path, size):
         check(tmp_path)
 
 
+@pytest.mark.parametrize("last_page", [0, 2**64 - 1])
+def test_an_impossible_last_page_is_damage(tmp_path, last_page):
+    """It says how much memory the walk takes: two meta pages are the least."""
+    write(tmp_path, 1)
+    with open(tmp_path / "data.mdb", "r+b") as file:
+        for page in (0, 1):
+            file.seek(4096 * page + 136)
+            file.write(last_page.to_bytes(8, "little"))
+    with pytest.raises(PagesDamaged, match=r"last page|more pages than the file has"):
+        check(tmp_path)
+
+
 def test_the_pages_of_another_commit_are_damaged(tmp_path):
     """A meta page restored from an older copy: its transaction is not one of the last two."""
     write(tmp_path, 6, commit_count=2)

@@ -122,6 +122,16 @@ def test_a_broken_chunk_is_400_and_changes_nothing(client, connect, server, path
     wait_until(lambda: not server._serving.server_state.tasks, 1.0)  # no handler waits on
 
 
+def test_a_broken_body_that_did_not_wait_for_100_continue_is_400(client, connect, path, caplog):
+    connection = connect()
+    headers = {"expect": "100-continue", "transfer_encoding": "chunked"}
+    connection.send(request_bytes("PUT", path, None, **headers) + b"5\r\nhelloX\r\n")
+    assert connection.answer().status == 400
+    assert connection.is_ended()
+    assert client("HEAD", path).status == 404
+    assert not caplog.records
+
+
 def test_garbage_does_not_overtake_the_answers_before_it(client, connect, path):
     client.put(path)
     connection = connect()
