@@ -191,7 +191,8 @@ class Operations:
     ) -> Stream:
         """``boundaries`` are those of the source, if it is to be a fork."""
         binding = self.current(seen, request.path)
-        source = self._source(seen, request)
+        path = request.forked_from
+        source = None if path is None else self.current(seen, path).reserved
         # Only now: the end of an expired fork may have taken its source along.
         existing = binding.reserved.reserved if binding.reserved is not None else None
         state = source.reserved if source is not None else None
@@ -216,10 +217,6 @@ class Operations:
             assert source is not None
             self._change(seen.lsn, source, created.source)
         return describe(created.state, created=True)
-
-    def _source(self, seen: Seen, request: CreateRequest) -> Entry | None:
-        path = request.forked_from
-        return None if path is None else self.current(seen, path).reserved
 
     def _depth(self, state: StreamState | None) -> int:
         """The number of sources above a stream. Raises: Cold."""
@@ -347,13 +344,12 @@ class Operations:
         self._catalog.keep(entry)
         if entry.visible is not None and entry.visible.last_accessed_at < now:
             entry.visible = replace(entry.visible, last_accessed_at=now)
-        if now <= state.last_accessed_at:
-            return
-        after = replace(state, last_accessed_at=now)
-        if now - entry.logged_at < touch_interval_ms(state.ttl_seconds):
-            entry.reserved = after
-            return
-        self.log_access(entry, after)
+        if now > state.last_accessed_at:
+            after = replace(state, last_accessed_at=now)
+            if now - entry.logged_at < touch_interval_ms(state.ttl_seconds):
+                entry.reserved = after
+            else:
+                self.log_access(entry, after)
 
     def log_access(self, entry: Entry, state: StreamState) -> None:
         """Log the last access of ``state``, as far as the log takes records."""
