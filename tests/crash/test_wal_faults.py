@@ -20,12 +20,14 @@ DATA = [bytes([number + 1]) * (50, 4000, 9000)[number % 3] for number in range(1
 
 
 def write_until_failure(target: SimulatedDisk, size: int = 0) -> tuple[int, int]:
-    """Append and commit; returns the last LSN acknowledged and the last staged."""
+    """Append and commit until the log fails or stalls; the last LSN acknowledged, and staged."""
     log, _, replay = open_log(target)
     writer, acknowledged = Writer(log, replay.tails), 0
     for data in DATA:
         try:
             lsn = writer.commit(1, data[size:])
+            if log.stall:
+                break
             log.wait(lsn)
             acknowledged = lsn
         except LogFailed:
