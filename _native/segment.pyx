@@ -39,7 +39,7 @@ from .segment_blocks cimport (
     blocks_window,
 )
 from .segment_format cimport SEGMENT_BLOCK_SIZE, SegmentEntry, extent_layout
-from .segment_index cimport index_open, index_search
+from .segment_index cimport index_open, index_search, report
 
 from .segment_types import Extent, SegmentDamaged
 
@@ -205,6 +205,9 @@ cdef class Segment:
             if end_of_append(window.ends[0]):
                 break
             end += 1
+            if end > extent.entry.end:
+                report(&extent.finding, b"ends: do not reach the extent's end", extent.parts.ends)
+                raise self.trouble(&extent, &extent.finding)
         return start, end, first, <uint64_t>(window.ends - extent.ends) + 1 - first
 
     # -- reading ---------------------------------------------------------------------------------

@@ -217,7 +217,27 @@ cdef LoadStatus blocks_window(
     high = max(low, min(high + 1, extent.entry.message_count))
     window.ends, window.count = extent.ends + low, high - low
     window.first = end_position(extent.ends[low - 1]) if low > 0 else extent.entry.base
-    return require_ends(file, extent, low, high)
+    status = require_ends(file, extent, low, high)
+    if status == LOADED and not window_fits(extent, start, stop, window):
+        report(&extent.finding, b"ends: out of order", extent.parts.ends + 8 * low)
+        return DAMAGED
+    return status
+
+
+cdef inline bint window_fits(
+    const ExtentRef *extent, uint64_t start, uint64_t stop, const Window *window
+) noexcept nogil:
+    """Whether a window is what was asked for: callers go on from its ends, and must get on.
+
+    Ends that do not ascend are written by nobody, and a checksum may be right all the same.
+    """
+    cdef uint64_t last
+    if window.first > start:
+        return False
+    if window.count == 0:
+        return stop <= start or start >= extent.entry.end
+    last = end_position(window.ends[window.count - 1])
+    return stop <= last <= extent.entry.end
 
 
 cdef LoadStatus blocks_message_end(
