@@ -88,14 +88,19 @@ def open_store(
     directory = open_directory(disk, path)
     metadata: Metadata | None = None
     try:
-        _make_folders(disk, directory, options)
-        if not (metadata_path or directory.metadata).exists() and _has_segments(disk, directory):
+        is_new = not (metadata_path or directory.metadata).exists()
+        _make_folders(disk, directory, is_new)
+        if is_new and _has_segments(disk, directory):
             raise _rows_missing(directory)
         metadata = Metadata(
             metadata_path or directory.metadata,
             map_size=options.lmdb_map_size,
             store_id=directory.store_id,
         )
+        if metadata.checkpoint() is None:
+            if metadata_path is None:
+                disk.sync_directory(directory.metadata)
+            _sync_changed(disk, directory.path)
         try:
             return _open(directory, metadata, disk, lock, limits, options, now)
         except OSError as error:
@@ -120,15 +125,27 @@ def _give_up(disk: Disk, directory: DataDirectory, metadata: Metadata | None) ->
     disk.close(directory.lock)
 
 
-def _make_folders(disk: Disk, directory: DataDirectory, options: FileStoreOptions) -> None:
+def _make_folders(disk: Disk, directory: DataDirectory, is_new: bool) -> None:
     for folder in (directory.wal, directory.segments):
         if not disk.exists(folder):
             disk.make_directory(folder)
-    # Also if it was all there: whoever made it may have been killed before it was durable.
-    disk.sync_directory(directory.path)
+    if is_new:
+        _sync_changed(disk, directory.path)
     for name in disk.list_directory(directory.segments):
         if name.endswith(".tmp"):  # a flush that a crash cut short: nothing refers to it
             disk.unlink(directory.segments / name)
+
+
+def _sync_changed(disk: Disk, path: Path) -> None:
+    """Have all names in a new data directory on disk, whoever made them.
+
+    That may have been a process that was killed before its sync, or whose sync failed: then the
+    system may have forgotten that there was something to write, until the next change.
+    """
+    changing = path / "FORMAT.tmp"
+    disk.close(disk.open(changing, os.O_RDWR | os.O_CREAT))
+    disk.unlink(changing)
+    disk.sync_directory(path)
 
 
 def _open(

@@ -1,5 +1,6 @@
 """What the simulator found (tests/crash/test_simulator.py), each as the few steps that it takes."""
 
+import contextlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import lmdb
 import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
-from durastream.engine.errors import OpenError
+from durastream.engine.errors import OpenError, StorageError
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.verify import Verification
 from simulation.stores import LIMITS, Clock, abandon, new_disk, open_store
@@ -184,6 +185,44 @@ def test_a_merge_takes_a_number_that_a_failed_flush_has_left_a_file_of(machine):
     assert len(store._engine.segments) == 1
     store.flush()
     assert machine.close().list() == ["/a"]
+
+
+def fill_and_flush(store, name):
+    """Some appends, rolls and flushes, whatever fails; the paths that were acknowledged."""
+    acknowledged = []
+    with contextlib.suppress(StorageError):
+        for number in range(4):
+            store.create(f"/{name}{number}", initial_data=b"x" * 20_000)
+            acknowledged.append(f"/{name}{number}")
+            store._maintenance._prepare_spare()
+            if number % 2:
+                store._maintenance.try_flush()
+    return acknowledged
+
+
+def directory_syncs(folder):
+    machine = Machine(folder)
+    fill_and_flush(machine.open(), "a")
+    own = [("sync_directory", path) for path in ("/data", "/data/wal", "/data/segments")]
+    return [number for number, call in enumerate(machine.disk.trace, 1) if call in own]
+
+
+def test_a_directory_whose_sync_failed_and_forgot_loses_nothing(tmp_path):
+    calls = directory_syncs(tmp_path)
+    assert len(calls) >= 6
+    for call in calls:
+        for seed in range(4):
+            (folder := tmp_path / f"{call}.{seed}").mkdir()
+            machine, acknowledged = Machine(folder, seed), []
+            machine.disk.faults = {call: "lost sync"}
+            with contextlib.suppress(OpenError):
+                acknowledged = fill_and_flush(machine.open(), "a")
+            machine.end(machine.disk.kill())
+            acknowledged += fill_and_flush(machine.open(), "b")
+            for _ in range(2):
+                store = machine.lose_power()
+                assert set(acknowledged) <= set(store.list()), f"call {call}, seed {seed}"
+            machine.end(machine.disk.kill())
 
 
 def evict_all(store):

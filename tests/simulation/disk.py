@@ -19,7 +19,8 @@ from .content import Inode, Resize, Write, apply_to
 
 # What to do at a call instead of it: fail with this errno; transfer only half (of a write);
 # fail a sync, forget what it should have made durable, and say nothing at the next one (as the
-# page cache of Linux does); or any fault that fits the call.
+# page cache of Linux does; a directory is remembered when it changes once more, since then its
+# page is written as a whole); or any fault that fits the call.
 Fault: TypeAlias = int | Literal["short", "lost sync", "any"]
 
 NO_ROOM = [errno.ENOSPC, errno.EDQUOT]
@@ -34,7 +35,7 @@ FITTING: dict[str, list[Fault]] = {
     "rename": [errno.EIO, *NO_ROOM],
     "unlink": [errno.EIO],
     "make_directory": [errno.EIO, *NO_ROOM],
-    "sync_directory": [errno.EIO],
+    "sync_directory": [errno.EIO, "lost sync"],
     "list_directory": [errno.EIO, errno.EMFILE],
     "lmdb commit": [errno.EIO, *NO_ROOM],
 }
@@ -47,13 +48,14 @@ class PowerLoss(OSError):
         super().__init__(errno.EIO, f"power loss in {operation}")
 
 
-@dataclass
+@dataclass(eq=False)
 class NameChange:
     """One step of a directory: what each name in it stands for afterwards."""
 
     directory: str
     names: dict[str, Inode | None]
     made: frozenset[str] = frozenset()  # directories
+    is_forgotten: bool = False  # by a sync that failed
 
 
 class SimulatedDisk:
@@ -66,6 +68,8 @@ class SimulatedDisk:
         met: (operation, fault) of every fault that came about.
         trace: (operation, path) of every call.
         clock_ns: both clocks; tests move it.
+        capacity: bytes that all files may have together; None: any number.
+        before_call: called before every call: another task may go on there.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -76,6 +80,7 @@ class SimulatedDisk:
         self.directories: set[str] = set()
         self.durable_directories: set[str] = set()
         self.roots: set[str] = set()
+        self.parents: set[str] = set()  # directories that are not the store's own
         self.descriptors: dict[int, tuple[str, Inode]] = {}
         self.locked: dict[Inode, int] = {}
         self.call_count = 0
@@ -85,10 +90,11 @@ class SimulatedDisk:
         self.met: list[tuple[str, Fault]] = []
         self.trace: list[tuple[str, str]] = []
         self.clock_ns = 1_700_000_000_000_000_000
-        self.before_call: Callable[[str], None] | None = None  # a scheduler's
+        self.capacity: int | None = None
+        self.before_call: Callable[[str], None] | None = None
         self._next_fd = 1000
 
-    # -- crashes and faults ---------------------------------------------------------------
+    # -- calls and faults -----------------------------------------------------------------
 
     def _call(self, operation: str, path: str, changes: bool = False) -> Fault | None:
         """Count a call. The power may be gone, or go now, or something else goes wrong.
@@ -106,6 +112,8 @@ class SimulatedDisk:
         fault = self.faults.get(self.call_count)
         if fault == "any":
             fault = self.rng.choice(FITTING.get(operation, [None]))
+        if fault == "lost sync" and path in self.parents:
+            fault = errno.EIO  # nobody could change it once more
         if fault is not None:
             self.met.append((operation, fault))
         if isinstance(fault, int):
@@ -117,10 +125,31 @@ class SimulatedDisk:
             self.crashed = True
             raise PowerLoss(self.trace[-1][0])
 
+    # -- space ----------------------------------------------------------------------------
+
+    @property
+    def used(self) -> int:
+        """Bytes of all files that have a name, or are still open."""
+        inodes = [*self.names.values(), *(inode for _, inode in self.descriptors.values())]
+        return sum(len(inode.current) for inode in {id(each): each for each in inodes}.values())
+
+    @property
+    def room(self) -> float:
+        """Bytes by which files may grow."""
+        return float("inf") if self.capacity is None else max(0, self.capacity - self.used)
+
+    def require_room(self, operation: str, path: str, growth: int) -> None:
+        """Raises: OSError, ENOSPC."""
+        if self.capacity is not None and growth > self.room:
+            self.met.append((operation, errno.ENOSPC))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    # -- crashes --------------------------------------------------------------------------
+
     def crash(self, seed: int | None = None) -> SimulatedDisk:
         """The disk that comes up after the power went off now."""
         after = SimulatedDisk(self.rng.getrandbits(64) if seed is None else seed)
-        after.clock_ns = self.clock_ns
+        after.clock_ns, after.capacity = self.clock_ns, self.capacity
         directories, names = set(self.durable_directories), dict(self.durable_names)
         for change in self.unsynced_names:
             if after.rng.random() < 0.5:
@@ -128,6 +157,7 @@ class SimulatedDisk:
                 directories |= change.made
         after.directories = {path for path in directories if self._is_reachable(path, directories)}
         after.durable_directories, after.roots = set(after.directories), self.roots
+        after.parents = self.parents
         names = {p: inode for p, inode in names.items() if os.path.dirname(p) in after.directories}
         twins = {id(inode): inode.after_crash(after.rng) for inode in names.values()}
         after.names = {name: twins[id(inode)] for name, inode in names.items()}
@@ -137,8 +167,9 @@ class SimulatedDisk:
     def kill(self) -> SimulatedDisk:
         """The same disk for the next process: the page cache stays, descriptors and locks go."""
         after = SimulatedDisk(self.rng.getrandbits(64))
-        after.clock_ns = self.clock_ns
+        after.clock_ns, after.capacity = self.clock_ns, self.capacity
         after.directories, after.roots = self.directories, self.roots
+        after.parents = self.parents
         after.durable_directories = self.durable_directories
         after.names, after.durable_names = self.names, self.durable_names
         after.unsynced_names = self.unsynced_names
@@ -174,6 +205,7 @@ class SimulatedDisk:
             if not flags & os.O_CREAT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._check_directory(path)
+            self.require_room("open", path, 1)
             inode = Inode()
             self._change_names(path, {path: inode})
         elif flags & os.O_TRUNC:
@@ -207,6 +239,10 @@ class SimulatedDisk:
         inode, fault = self._find("pwrite", fd, changes=True)
         if fault == "short":
             data = data[: max(1, len(data) // 2)]
+        if (growth := position + len(data) - len(inode.current)) > 0 and growth > self.room:
+            data = data[: len(inode.current) + int(self.room) - position]
+            if not data:
+                self.require_room("pwrite", self.descriptors[fd][0], growth)
         inode.apply(Write(position, data))
         self._done()
         return len(data)
@@ -220,6 +256,8 @@ class SimulatedDisk:
 
     def allocate(self, fd: int, position: int, size: int) -> None:
         inode, _ = self._find("allocate", fd, changes=True)
+        growth = position + size - len(inode.current)
+        self.require_room("allocate", self.descriptors[fd][0], growth)
         inode.apply(Resize(max(len(inode.current), position + size)))
         self._done()
 
@@ -279,15 +317,18 @@ class SimulatedDisk:
         self._done()
 
     def sync_directory(self, path: str) -> None:
-        self._call("sync_directory", path)
-        rest = []
-        for change in self.unsynced_names:
-            if change.directory == path:
-                apply_names(self.durable_names, change)
-                self.durable_directories |= change.made
-            else:
-                rest.append(change)
-        self.unsynced_names[:] = rest
+        fault = self._call("sync_directory", path)
+        pending = [change for change in self.unsynced_names if change.directory == path]
+        if fault == "lost sync":
+            for change in pending:
+                change.is_forgotten = True
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        if all(change.is_forgotten for change in pending):
+            return
+        for change in pending:
+            apply_names(self.durable_names, change)
+            self.durable_directories |= change.made
+        self.unsynced_names[:] = [each for each in self.unsynced_names if each not in pending]
 
     def list_directory(self, path: str) -> list[str]:
         self._call("list_directory", path)

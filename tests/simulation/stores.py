@@ -24,6 +24,7 @@ from .workload import PATHS, PRODUCERS
 
 __all__ = ["Clock", "abandon", "contents", "copy_of", "new_disk", "observe", "open_store"]
 
+LMDB_GROWTH = 8 * KIB  # what a commit takes, about; its file is not on the simulated disk
 LIMITS = Limits(body_size_max=24 * KIB)
 OPTIONS = FileStoreOptions(
     wal_file_size=96 * KIB,
@@ -41,6 +42,7 @@ OPTIONS = FileStoreOptions(
 def new_disk(seed: int) -> SimulatedDisk:
     disk = SimulatedDisk(seed)
     disk.make_directory("/")
+    disk.parents.add("/")
     return disk
 
 
@@ -65,6 +67,7 @@ def open_store(
     def counted(*args: Any) -> None:
         try:
             disk._call("lmdb commit", "meta.lmdb", changes=True)
+            disk.require_room("lmdb commit", "meta.lmdb", LMDB_GROWTH)
         except PowerLoss:
             raise
         except OSError as error:
