@@ -135,9 +135,9 @@ class Oracle:
         while self.pending and self.pending[0].lsn <= lsn:
             apply(self.base, self.pending.pop(0))
 
-    def note_accesses(self, staged_lsn: int, durable_lsn: int) -> None:
-        """No crash may take back what was accessed when all was durable that is by now."""
-        self._noted.append((staged_lsn, last_accesses(self.tip)))
+    def note_accesses(self, accesses: Accesses, staged_lsn: int, durable_lsn: int) -> None:
+        """Once all that is staged by now is durable, no crash may take these back."""
+        self._noted.append((staged_lsn, accesses))
         known = bisect_right([lsn for lsn, _ in self._noted], durable_lsn)
         if known:
             self.accessed = self._noted[known - 1][1]

@@ -30,6 +30,7 @@ from .witness import Violation
 from .workload import Operation, Workload
 
 OPENINGS_MAX = 8  # crashes and faults in a row while opening; then it is left in peace
+ROOMS = [0, 5000, 40_000, 150_000]  # bytes
 TIMES_OFF = [1000, 55_000, 200_000, 990_000, 10_000_000]  # ms
 
 
@@ -89,6 +90,8 @@ class Simulation:
         try:
             process.retry(unanswered)
             for _ in range(self.rng.randint(1, 4)):
+                if self.rng.random() < 0.1:
+                    self._fill_disk()
                 process.work(self.rng.randint(1, 12))
                 self._rest()
             self._end()
@@ -100,6 +103,8 @@ class Simulation:
         process = self.process
         assert process is not None
         self.disk.faults = {}
+        if self.disk.capacity is not None and self.rng.random() < 0.5:
+            return  # it stays full
         if self.disk.met:
             self.counts["faults survived while open"] += 1
             process.finish_chores()  # whatever they end with has its reason
@@ -127,9 +132,15 @@ class Simulation:
                 call = disk.call_count + rng.randint(1, rng.choice([20, 60, 200]))
                 disk.faults[call] = "any"
 
+    def _fill_disk(self) -> None:
+        """From now on files can grow by this and no more, until somebody makes room."""
+        self.counts["full disks"] += 1
+        self.disk.capacity = self.disk.used + self.rng.choice(ROOMS)
+        self.log.append(f"{self.disk.room} bytes are free")
+
     def _calm(self) -> None:
         self._count_faults()
-        self.disk.faults, self.disk.met = {}, []
+        self.disk.faults, self.disk.met, self.disk.capacity = {}, [], None
 
     def _count_faults(self) -> None:
         for operation, fault in self.disk.met:

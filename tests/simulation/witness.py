@@ -15,12 +15,13 @@ from durastream._native.errors import LogFailed, LogFull, RecordTooLarge
 from durastream.engine.catalog import Cold
 from durastream.engine.errors import StorageError
 from durastream.engine.memory_stream import MemoryStream
+from durastream.engine.operations import touch_interval_ms
 from durastream.engine.records import Kind
 from durastream.protocol.errors import StreamError
 from durastream.protocol.expiry import is_expired
 from durastream.protocol.state import StreamState
 
-from .oracle import Clock, Oracle, set_clock, state_at, stream_at
+from .oracle import Clock, Oracle, last_accesses, set_clock, state_at, stream_at
 from .workload import Operation, comparable
 
 NO_DECISION = (Cold, StorageError, LogFailed, LogFull, RecordTooLarge)
@@ -63,6 +64,7 @@ class Witness:
         self._logged: list[int] = []  # LSNs of the decision being made
         # By incarnation: what readers may be given, and what has to be durable by then.
         self._shown: dict[int, tuple[MemoryStream, int]] = {}
+        self._unlogged: dict[str, tuple[int, int]] = {}  # by path: creation, and what is promised
         self._watch_operations()
         self._watch_engine()
 
@@ -78,6 +80,7 @@ class Witness:
         for method in ("create", "append", "close", "delete"):
             setattr(operations, method, self._deciding(method, getattr(operations, method)))
         stage, touch, visible = operations._stage, operations.touch, operations.visible
+        log_access = operations.log_access
 
         def staging(seen: Any, kind: Kind, state: Any, *arguments: Any) -> int:
             lsn: int = stage(seen, kind, state, *arguments)
@@ -91,6 +94,14 @@ class Witness:
             if self.is_watching and (entry.reserved, entry.visible) != before:
                 self._note_access(entry)
 
+        def logging(entry: Any, state: Any) -> None:
+            log_access(entry, state)
+            is_logged = entry.logged_at == state.last_accessed_at
+            self._unlogged.pop(state.path, None)
+            if not is_logged:  # the log takes no records: nobody waits for that (docs)
+                latest = entry.logged_at + touch_interval_ms(state.ttl_seconds)
+                self._unlogged[state.path] = state.created_at, latest
+
         def showing(seen: Any, path: str) -> Any:
             found = visible(seen, path)
             if self.is_watching:
@@ -98,6 +109,7 @@ class Witness:
             return found
 
         operations._stage, operations.touch, operations.visible = staging, touching, showing
+        operations.log_access = logging
 
     def _watch_engine(self) -> None:
         engine = self._engine
@@ -171,7 +183,11 @@ class Witness:
         log = self._engine.log
         if not self._engine.is_usable:
             return  # readers that outlast the last flush are remembered by nobody
-        self.oracle.note_accesses(log.staged_lsn, log.durable_lsn)
+        accesses = last_accesses(self.oracle.tip)
+        for path, (created_at, latest) in self._unlogged.items():
+            if (path, created_at) in accesses:
+                accesses[path, created_at] = min(latest, accesses[path, created_at])
+        self.oracle.note_accesses(accesses, log.staged_lsn, log.durable_lsn)
 
     # -- what is shown ---------------------------------------------------------------------
 
