@@ -28,7 +28,7 @@ cdef class SegmentMerge:
 
     Args:
         segments: those that pieces come from; they must not be closed meanwhile.
-        sync_slices: as for ``SegmentWriter``, as the other arguments.
+        slice_size, sync_slices: as for ``SegmentWriter``, as the other arguments.
 
     Raises: SegmentDamaged or OSError for a piece that cannot be read whole, and then the merge
     must be abandoned; OSError for the new file, and then it was abandoned.
@@ -45,6 +45,7 @@ cdef class SegmentMerge:
         level,
         after_lsn,
         upto_lsn,
+        slice_size=1048576,
         sync_slices=False,
     ):
         self.segments = list(segments)
@@ -56,7 +57,7 @@ cdef class SegmentMerge:
             raise MemoryError
         self.writer = SegmentWriter(
             disk, path, store_id=store_id, number=number, level=level, after_lsn=after_lsn,
-            upto_lsn=upto_lsn, sync_slices=sync_slices,
+            upto_lsn=upto_lsn, slice_size=slice_size, sync_slices=sync_slices,
         )
 
     def __dealloc__(self):
@@ -124,7 +125,7 @@ cdef class SegmentMerge:
         return self.pieces[self.piece_at].source if self.source_failed else -1
 
     def step(self):
-        """Write until one slice (at most 1 MiB) went to the disk. False when all is written."""
+        """Write until one slice went to the disk. False when all is written."""
         cdef int64_t result
         self.writer.check_open()
         with nogil:

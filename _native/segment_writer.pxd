@@ -23,8 +23,9 @@ cdef class SegmentWriter:
     cdef dict identity                  # number, level, after_lsn, upto_lsn
     cdef uint64_t seed                  # the header's checksum
 
-    # The slice that is being filled, SEGMENT_SLICE_SIZE bytes.
+    # The slice that is being filled, ``slice_size`` bytes.
     cdef uint8_t *slice
+    cdef uint64_t slice_size
     cdef uint64_t used
     cdef uint64_t position              # of the slice in the file
     cdef uint64_t slice_count           # written so far

@@ -18,6 +18,7 @@ class SegmentWriter:
         level: int,
         after_lsn: int,
         upto_lsn: int,
+        slice_size: int = 1048576,
         sync_slices: bool = False,
     ) -> Self: ...
     def add(

@@ -45,8 +45,9 @@ cdef class SegmentWriter:
         path: the final name. Until ``finish`` the file is called ``path`` + ``.tmp``.
         store_id: the store's 16 bytes.
         number, level, after_lsn, upto_lsn: see docs/format-segment.md, "Header".
-        sync_slices: sync after each write of a slice (at most 1 MiB), which keeps the log's
-            own syncs short while a segment is written in the background.
+        slice_size: bytes written at once, from one block to 1 MiB.
+        sync_slices: sync after each write of a slice, which keeps the log's own syncs short
+            while a segment is written in the background.
 
     Raises: OSError; FileExistsError if ``path`` exists. Whatever fails, nothing stays under
     either name. Not thread-safe.
@@ -62,8 +63,11 @@ cdef class SegmentWriter:
         unsigned int level,
         uint64_t after_lsn,
         uint64_t upto_lsn,
+        uint64_t slice_size=SEGMENT_SLICE_SIZE,
         bint sync_slices=False,
     ):
+        if not SEGMENT_BLOCK_SIZE <= slice_size <= SEGMENT_SLICE_SIZE:
+            raise ValueError(f"slice_size {slice_size} is not from one block to 1 MiB")
         if len(store_id) != 16:
             raise ValueError(f"store_id must be 16 bytes, not {len(store_id)}")
         if disk.exists(path):
@@ -73,7 +77,8 @@ cdef class SegmentWriter:
         self.identity = {
             "number": number, "level": level, "after_lsn": after_lsn, "upto_lsn": upto_lsn
         }
-        self.slice = <uint8_t *>malloc(SEGMENT_SLICE_SIZE)
+        self.slice_size = slice_size
+        self.slice = <uint8_t *>malloc(slice_size)
         if self.slice == NULL:
             raise MemoryError
         self.fd = disk.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -117,7 +122,7 @@ cdef class SegmentWriter:
 
     cdef int64_t make_room(self, uint64_t size) noexcept nogil:
         """Let the next ``size`` bytes, at most a slice, stand in one piece in memory."""
-        return 0 if size <= SEGMENT_SLICE_SIZE - self.used else self.write_slice()
+        return 0 if size <= self.slice_size - self.used else self.write_slice()
 
     cdef int64_t put(self, const void *data, uint64_t size) noexcept nogil:
         cdef const uint8_t *at = <const uint8_t *>data
@@ -127,7 +132,7 @@ cdef class SegmentWriter:
             result = self.make_room(1)
             if result < 0:
                 return result
-            piece = min(size, SEGMENT_SLICE_SIZE - self.used)
+            piece = min(size, self.slice_size - self.used)
             memcpy(self.slice + self.used, at, piece)
             self.used += piece
             at += piece

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -31,6 +31,7 @@ logger = logging.getLogger("durastream.compaction")
 
 _EXTENTS_PER_STEP = 250  # some ms of Python
 _ROWS_SIZE_PER_STEP = 256 * 1024
+_SLICE_SIZE = 128 * 1024  # bytes synced at once: a sync of the log waits for it
 _DOUBTFUL_SIZE_MIN = 1024 * 1024  # bytes of a source that are worth looking for its forks
 
 Joined = tuple[int, bytes, list[Piece]]
@@ -53,13 +54,16 @@ class Compaction:
 
     Args:
         inputs: the segments, the oldest first.
+        reserved: numbers of all merges under way; this one's is added, and taken out at its end.
 
     ``steps`` raises InputUnusable, OSError for the new file, lmdb.Error; then ``abandon`` it.
     """
 
-    def __init__(self, engine: FileEngine, inputs: Sequence[Segment]) -> None:
+    def __init__(self, engine: FileEngine, inputs: Sequence[Segment], reserved: set[int]) -> None:
         self._engine = engine
         self._inputs = list(inputs)
+        self._reserved = reserved
+        self._number = 0
         oldest = self._inputs[0].after_lsn
         self._older = [x for x in engine.segments if x.upto_lsn <= oldest]
         self._needs = Needs(engine.metadata)
@@ -69,9 +73,10 @@ class Compaction:
 
     def steps(self) -> Iterator[None]:
         """Do it, step by step."""
-        number = yield from self._reserve()
-        yield from self._write(number)
+        yield from self._reserve()
+        yield from self._write()
         assert self._merge is not None
+        number = self._number
         path = os.fspath(self._engine.directory.segment(number))
         self._merge.finish()
         self._unneeded = [path]
@@ -89,30 +94,32 @@ class Compaction:
         for path in self._unneeded:
             with suppress(OSError):  # LMDB knows it to be obsolete
                 self._engine.disk.unlink(path)
+        self._reserved.discard(self._number)
 
     # -- numbers -----------------------------------------------------------------------------
 
-    def _reserve(self) -> Generator[None, None, int]:
+    def _reserve(self) -> Iterator[None]:
         """Take a number: from now on LMDB knows that its file may be there, and is not listed."""
         engine = self._engine
         yield from _locked(engine)
         try:
-            remove_obsolete(engine)
+            remove_obsolete(engine, self._reserved)
             before = engine.checkpoint
             number = before.next_segment
             remove_leftover(engine, os.fspath(engine.directory.segment(number)), number)
             after = msgspec.structs.replace(before, next_segment=number + 1)
-            edit = SegmentEdit(obsolete=[number])
+            edit = SegmentEdit(obsolete=[*self._reserved, number])
             engine.metadata.commit(after, [], None, edit)
             engine.checkpoint = after
+            self._number = number
+            self._reserved.add(number)
         finally:
             engine.commit_lock.release()
-        return number
 
     # -- writing -----------------------------------------------------------------------------
 
-    def _write(self, number: int) -> Iterator[None]:
-        engine = self._engine
+    def _write(self) -> Iterator[None]:
+        engine, number = self._engine, self._number
         cursor = SegmentCursor(self._inputs)
         self._merge = SegmentMerge(
             engine.disk,
@@ -123,6 +130,7 @@ class Compaction:
             level=1 + max(segment.level for segment in self._inputs),
             after_lsn=self._inputs[0].after_lsn,
             upto_lsn=self._inputs[-1].upto_lsn,
+            slice_size=_SLICE_SIZE,
             sync_slices=True,
         )
         while batch := cursor.next_batch(_EXTENTS_PER_STEP, _ROWS_SIZE_PER_STEP):
@@ -231,11 +239,13 @@ class Compaction:
                 segment.size,
                 min(segment.size, self._died_meanwhile()),
             )
-            edit = SegmentEdit(put=[entry], removed=numbers, obsolete=numbers)
+            others = [n for n in engine.metadata.obsolete() if n != segment.number]
+            edit = SegmentEdit(put=[entry], removed=numbers, obsolete=[*others, *numbers])
             self._unneeded = []  # from here on only a look at LMDB could tell
             engine.metadata.commit(engine.checkpoint, [], None, edit)
             self._unneeded = [x.path for x in self._inputs]
             engine.replace_segments(self._inputs, segment, entry)
+            self._reserved.discard(segment.number)
         finally:
             engine.commit_lock.release()
 
@@ -251,7 +261,8 @@ class Compaction:
             segment.retire(engine.reaper)
         yield
         while self._unneeded:
-            engine.disk.unlink(self._unneeded[-1])
+            if engine.disk.exists(self._unneeded[-1]):  # else another merge has tidied up
+                engine.disk.unlink(self._unneeded[-1])
             self._unneeded.pop()
             yield
         engine.disk.sync_directory(engine.directory.segments)
@@ -280,12 +291,15 @@ def is_removed(row: bytes) -> bool:
     return row[2:3] == _REMOVED  # an array of two, an array of two or three, its state
 
 
-def remove_obsolete(engine: FileEngine) -> None:
+def remove_obsolete(engine: FileEngine, reserved: set[int]) -> None:
     """Remove the files that LMDB knows not to be part of the store. Locked for commits.
+
+    Args:
+        reserved: numbers of merges under way, which are to stay.
 
     Raises: OSError, lmdb.Error.
     """
-    numbers = engine.metadata.obsolete()
+    numbers = [number for number in engine.metadata.obsolete() if number not in reserved]
     for number in numbers:
         path = engine.directory.segment(number)
         if number not in engine.listed and engine.disk.exists(path):

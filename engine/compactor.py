@@ -1,6 +1,8 @@
 """Keep the bounds on segments: choose what to merge, and merge it step by step.
 
-In production a thread runs ``Compactor.run``, paced as a flush is; a simulator calls ``step``.
+In production a thread runs it, at leisure, since the log's syncs wait for its own; it makes haste
+when segments gather. While a large merge is under way, others of newer segments go first, so that
+the number of segments stays bounded: what runs is a stack. A simulator calls ``step``.
 What cannot be read stays where it is, is said once, and the stream hit is quarantined (I6); after
 any other trouble the merge is tried again later. Nothing acknowledged ever depends on it.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ import lmdb
 
 from .._native.segment import Segment, SegmentDamaged
 from .compaction import Compaction, InputUnusable
-from .compaction_policy import Part, Run, choose, choose_to_free
+from .compaction_policy import Part, choose, choose_to_free
 from .errors import Damaged, StorageError
 from .file_engine import FileEngine
 from .quarantine import quarantine_stream
@@ -27,7 +29,9 @@ from .reserve import Reserve, is_disk_full
 logger = logging.getLogger("durastream.compaction")
 
 _PERIOD = 0.5  # seconds between looks, while there is nothing to do
-_PAUSE_MIN, _PAUSE_MAX = 0.001, 0.05  # seconds
+_PAUSE_MIN, _PAUSE_MAX = 0.001, 0.1  # seconds
+_LEISURE, _HASTE = 8.0, 2.0  # pauses, in times of the step before
+_DEPTH_MAX = 4  # merges under way
 _RETRY_DELAY_MIN, _RETRY_DELAY_MAX = 1.0, 300.0  # seconds after trouble, doubled each time
 
 
@@ -40,6 +44,14 @@ class Space(NamedTuple):
     pinned_size: int  # of files that were merged away and somebody still reads
 
 
+class Merging(NamedTuple):
+    """A merge under way."""
+
+    compaction: Compaction
+    steps: Iterator[None]
+    numbers: frozenset[int]  # of its inputs
+
+
 class Compactor:
     """The compaction of one engine."""
 
@@ -49,8 +61,9 @@ class Compactor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="durastream-compaction", daemon=True)
         self._lock = threading.Lock()  # of whoever works at it
-        self._compaction: Compaction | None = None
-        self._steps: Iterator[None] = iter(())
+        self._running: list[Merging] = []  # the last one goes on
+        self._reserved: set[int] = set()
+        self._excess = 0  # segments more than are allowed, as of the last look
         self._unusable: dict[int, int | None] = {}  # by segment, the stream that is hit
         self._is_in_trouble = False
         self._retry_delay = _RETRY_DELAY_MIN
@@ -74,7 +87,7 @@ class Compactor:
     @property
     def is_working(self) -> bool:
         """Whether a merge is under way."""
-        return self._compaction is not None
+        return bool(self._running)
 
     def stop(self) -> None:
         """End it, a merge half done included."""
@@ -88,7 +101,8 @@ class Compactor:
         while not self._stop.wait(pause):
             started = time.monotonic()
             try:
-                pause = _pause(time.monotonic() - started) if self.step() else _PERIOD
+                more = self.step()
+                pause = self._pause(time.monotonic() - started) if more else _PERIOD
             except (OSError, lmdb.Error, StorageError):
                 pause = self._retry_delay  # it was said
             except Exception:
@@ -100,12 +114,10 @@ class Compactor:
         with self._lock:
             if not self._may_work():
                 return False
-            if self._compaction is None:
-                run = self._choose()
-                if run is None:
-                    return False
-                self._begin(run)
-            return self._advance()
+            inputs = self._choose()
+            if inputs:
+                self._begin(inputs)
+            return self._advance() if self._running else False
 
     def settle(self, *, everything: bool = False) -> None:
         """Merge until the bounds are kept, paced; first all segments into one, if asked for.
@@ -121,17 +133,23 @@ class Compactor:
         started = time.monotonic()
         more = self.step()
         if more and self._engine.has_threads:
-            time.sleep(_pause(time.monotonic() - started))
+            time.sleep(self._pause(time.monotonic() - started))
         return more
+
+    def _pause(self, took: float) -> float:
+        """Seconds to leave the disk to the log after a step."""
+        options, times = self._engine.options, _LEISURE
+        if self._excess > 2 or len(self._running) > 1 or self._is_in_trouble:
+            times = _HASTE if self._excess <= options.segment_count_max else 0.0
+        return max(_PAUSE_MIN, min(times * took, _PAUSE_MAX))
 
     def _begin_all(self) -> bool:
         """False as long as another merge is under way."""
         with self._lock:
-            if self._compaction is not None:
+            if self._running:
                 return False
-            count = len(self._engine.segments)
-            if count and self._may_work():
-                self._begin(Run(0, count))
+            if self._engine.segments and self._may_work():
+                self._begin(self._engine.segments[::-1])
             return True
 
     def _may_work(self) -> bool:
@@ -142,54 +160,79 @@ class Compactor:
             return False
         return True
 
-    def _begin(self, run: Run) -> None:
-        """Start to merge these segments, counted from the oldest."""
-        oldest_first = self._engine.segments[::-1]
-        self._compaction = Compaction(self._engine, oldest_first[run.start : run.stop])
-        self._steps = self._compaction.steps()
+    def _begin(self, inputs: Sequence[Segment]) -> None:
+        """Start to merge these neighbours, the oldest first."""
+        compaction = Compaction(self._engine, inputs, self._reserved)
+        numbers = frozenset(segment.number for segment in inputs)
+        self._running.append(Merging(compaction, compaction.steps(), numbers))
 
     def _advance(self) -> bool:
         try:
-            next(self._steps)
+            next(self._running[-1].steps)
         except StopIteration:
-            self._compaction = None
+            self._running.pop()
             self._end_trouble()
         except InputUnusable as unusable:
-            self._abandon()
+            self._abandon_last()
             self._leave(unusable)
         except (OSError, lmdb.Error, SegmentDamaged, Damaged) as error:
-            self._abandon()
+            self._abandon_last()
             if not self._has_made_room(error):
                 self._begin_trouble(error)
                 raise
         except BaseException:
-            self._abandon()
+            self._abandon_last()
             raise
         return True
 
     def _abandon(self) -> None:
-        if self._compaction is not None:
-            self._steps = iter(())
-            self._compaction.abandon()
-            self._compaction = None
+        while self._running:
+            self._abandon_last()
+
+    def _abandon_last(self) -> None:
+        self._running.pop().compaction.abandon()
 
     # -- what to do --------------------------------------------------------------------------
 
-    def _choose(self) -> Run | None:
+    def _choose(self) -> list[Segment]:
+        """Neighbours to merge now, beside what is under way; none if that is enough."""
         engine, options = self._engine, self._engine.options
-        parts = self._parts()
-        if engine.disk_is_full or self._is_in_trouble:
-            freeing = choose_to_free(parts, options.reserve_size)
-            if freeing is not None:
-                return freeing
-        return choose(parts, options.segment_count_max, options.dead_share_max)
+        groups = self._groups()
+        parts = [self._part(group) for group in groups]
+        self._excess = len(parts) - options.segment_count_max
+        run = None
+        if not self._running and (engine.disk_is_full or self._is_in_trouble):
+            run = choose_to_free(parts, options.reserve_size)
+        if run is None and len(self._running) < _DEPTH_MAX:
+            dead_share_max = 1.0 if self._running else options.dead_share_max
+            run = choose(parts, options.segment_count_max, dead_share_max)
+        return [] if run is None else [group[0] for group in groups[run.start : run.stop]]
 
-    def _parts(self) -> list[Part]:
-        return [self._part(segment) for segment in reversed(self._engine.segments)]
+    def _groups(self) -> list[list[Segment]]:
+        """All segments, the oldest first; what is being merged into one counts as one."""
+        groups: list[list[Segment]] = []
+        merged = {number: merging for merging in self._running for number in merging.numbers}
+        last = None
+        for segment in reversed(self._engine.segments):
+            merging = merged.get(segment.number)
+            if merging is not None and merging is last:
+                groups[-1].append(segment)
+            else:
+                groups.append([segment])
+            last = merging
+        return groups
 
-    def _part(self, segment: Segment) -> Part:
-        entry = self._engine.listed[segment.number]
-        return Part(entry.size, entry.dead_size, self._is_usable(segment.number))
+    def _part(self, group: list[Segment]) -> Part:
+        listed = self._engine.listed
+        entries = [listed[segment.number] for segment in group]
+        busy = any(
+            entry.number in merging.numbers for merging in self._running for entry in entries
+        )
+        return Part(
+            sum(entry.size for entry in entries),
+            sum(entry.dead_size for entry in entries),
+            not busy and self._is_usable(entries[0].number),
+        )
 
     def _is_usable(self, number: int) -> bool:
         """Whether an input was not found damaged, or the stream that was hit is gone."""
@@ -217,7 +260,8 @@ class Compactor:
         """Give up the reserve for a merge that frees space. Whether to try once more."""
         if not is_disk_full(error):
             return False
-        if choose_to_free(self._parts(), self._engine.options.reserve_size) is None:
+        parts = [self._part(group) for group in self._groups()]
+        if choose_to_free(parts, self._engine.options.reserve_size) is None:
             return False
         self._is_in_trouble = True  # so that this one is chosen
         return self._reserve.lend()
@@ -235,8 +279,3 @@ class Compactor:
         self._is_in_trouble = False
         self._retry_delay = _RETRY_DELAY_MIN
         self._reserve.take_back()
-
-
-def _pause(took: float) -> float:
-    """As long as the step took: the log's syncs come first."""
-    return max(_PAUSE_MIN, min(took, _PAUSE_MAX))

@@ -9,16 +9,17 @@ import contextlib
 import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
 import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
-from durastream.engine.compaction_policy import Run as Segments
 from durastream.engine.errors import StorageError
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.verify import Verification
+from simulation import stores
 from simulation.disk import PowerLoss
 from simulation.stores import LIMITS, Clock, abandon, copy_of, new_disk, observe, open_store
 from simulation.workload import Operation, Workload, attempt
@@ -26,6 +27,7 @@ from simulation.workload import Operation, Workload, attempt
 SEEDS = int(os.environ.get("DURASTREAM_CRASH_SEEDS", "0"))
 STRIDE = 1 if SEEDS else 3
 TROUBLE = (StorageError, PowerLoss, OSError, lmdb.Error)
+OPTIONS = replace(stores.OPTIONS, segment_count_max=2)
 FLUSH, SWEEP = Operation("flush"), Operation("sweep")
 
 
@@ -44,7 +46,7 @@ class Run:
         self.open()
 
     def open(self):
-        self.store = open_store(self.disk, self.metadata, self.clock)
+        self.store = open_store(self.disk, self.metadata, self.clock, OPTIONS)
 
     def do(self, operation):
         """One operation on both. Raises: TROUBLE, of the store's disk."""
@@ -65,15 +67,19 @@ class Run:
             self.work(12)
             self.do(SWEEP)
             self.do(FLUSH)
-        assert len(self.store._engine.segments) > 3
+        assert self.store._engine.segments
 
     def compact(self):
-        """Merge everything, with an operation between any two steps."""
+        """Merge everything, with operations between any two steps, so that merges are nested."""
         compactor = self.store._maintenance.compactor
-        compactor._begin(Segments(0, len(self.store._engine.segments)))
-        while compactor._compaction is not None:
-            compactor._advance()
+        compactor._begin(self.store._engine.segments[::-1])
+        flushes = 4
+        while compactor.is_working:
+            compactor.step()
             self.work(1)
+            if flushes:
+                self.do(FLUSH)
+                flushes -= 1
 
     def lose_power(self):
         abandon(self.store)
@@ -90,7 +96,7 @@ class Run:
     def check_to_the_end(self):
         """Merge once more, close, verify, open: everything is still there."""
         self.store.compact(everything=True)
-        assert len(self.store._engine.segments) == 1
+        assert len(self.store._engine.segments) <= 2
         assert observe(self.store) == observe(self.oracle)
         self.work(5)
         self.store.close()

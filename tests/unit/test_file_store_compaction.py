@@ -9,7 +9,6 @@ import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine.compaction import is_removed, merged_row
-from durastream.engine.compaction_policy import Run
 from durastream.engine.errors import Damaged, StreamQuarantined
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.needs import Need, Needs, follow, need_of
@@ -220,8 +219,8 @@ def test_a_removal_is_remembered_as_long_as_an_older_segment_holds_of_it(opener)
     store.delete(B)
     store.flush()
     compactor = store._maintenance.compactor
-    compactor._begin(Run(1, 3))
-    while compactor._compaction is not None:
+    compactor._begin(segments(store)[::-1][1:3])
+    while compactor.is_working:
         compactor._advance()
     newest, oldest = segments(store)
     assert row_in(newest, 1).row.state is None
@@ -387,6 +386,38 @@ def test_trouble_is_said_once_and_ends(opener, caplog):
         "compaction works again",
     ]
     assert compactor._retry_delay == 1.0
+
+
+def test_small_merges_go_first_while_a_large_one_is_under_way(opener, tmp_path):
+    store = opener(segment_count_max=3)
+    compactor = store._maintenance.compactor
+    compactor.stop()  # its thread: here it does steps only when told
+    store.create(A, initial_data=b"a" * MIB)
+    store.create(B)
+    store.flush()
+    store.append(A, b"a" * MIB)
+    store.flush()
+    assert compactor._begin_all()
+    for _ in range(4):
+        compactor.step()
+    expected, deepest = b"", 1
+    for number in range(20):
+        expected += b"%d," % number
+        store.append(B, b"%d," % number)
+        store.flush()
+        while len(compactor._groups()) > 3:
+            compactor.step()
+            deepest = max(deepest, len(compactor._running))
+        assert len(segments(store)) <= 9, "those allowed, and inputs of merges under way"
+    assert deepest > 1
+    assert contents(store, B) == expected
+    store.compact()
+    assert len(segments(store)) <= 3
+    assert contents(store, A) == b"a" * 2 * MIB
+    assert contents(store, B) == expected
+    store.close()
+    verify(tmp_path / "data")
+    assert len(files(tmp_path / "data")) == len(store._engine.listed)
 
 
 def test_a_merge_that_a_close_cuts_short_leaves_no_file(opener, tmp_path):
