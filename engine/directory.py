@@ -249,3 +249,27 @@ def _write_format(disk: Disk, path: Path, name: Path) -> bytes:
     disk.rename(temporary, name)
     disk.sync_directory(path)
     return store_id.bytes
+
+
+def make_folders(disk: Disk, directory: DataDirectory, is_new: bool) -> None:
+    """Have the folders of log and segments, and nothing in them that a crash left half made."""
+    for folder in (directory.wal, directory.segments):
+        if not disk.exists(folder):
+            disk.make_directory(folder)
+    if is_new:
+        sync_changed(disk, directory.path)
+    for name in disk.list_directory(directory.segments):
+        if name.endswith(".tmp"):  # a flush that a crash cut short: nothing refers to it
+            disk.unlink(directory.segments / name)
+
+
+def sync_changed(disk: Disk, path: Path) -> None:
+    """Have all names in a new data directory on disk, whoever made them.
+
+    That may have been a process that was killed before its sync, or whose sync failed: then the
+    system may have forgotten that there was something to write, until the next change.
+    """
+    changing = path / "FORMAT.tmp"
+    disk.close(disk.open(changing, os.O_RDWR | os.O_CREAT))
+    disk.unlink(changing)
+    disk.sync_directory(path)

@@ -28,7 +28,13 @@ from .._native.wal_types import Recovery
 from ..protocol.retention import noted_append, trimmed
 from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .catalog import Binding, Catalog, Change, Cold, Entry
-from .directory import DataDirectory, open_directory, open_error
+from .directory import (
+    DataDirectory,
+    make_folders,
+    open_directory,
+    open_error,
+    sync_changed,
+)
 from .errors import Damaged, OpenError, ReadOnly, StorageError
 from .leftovers import Leftovers
 from .metadata import Checkpoint, Metadata, SegmentEntry
@@ -89,7 +95,7 @@ def open_store(
     metadata: Metadata | None = None
     try:
         is_new = not (metadata_path or directory.metadata).exists()
-        _make_folders(disk, directory, is_new)
+        make_folders(disk, directory, is_new)
         if is_new and _has_segments(disk, directory):
             raise _rows_missing(directory)
         metadata = Metadata(
@@ -100,7 +106,7 @@ def open_store(
         if metadata.checkpoint() is None:
             if metadata_path is None:
                 disk.sync_directory(directory.metadata)
-            _sync_changed(disk, directory.path)
+            sync_changed(disk, directory.path)
         try:
             return _open(directory, metadata, disk, lock, limits, options, now)
         except OSError as error:
@@ -123,29 +129,6 @@ def _give_up(disk: Disk, directory: DataDirectory, metadata: Metadata | None) ->
     if metadata is not None:
         metadata.close()
     disk.close(directory.lock)
-
-
-def _make_folders(disk: Disk, directory: DataDirectory, is_new: bool) -> None:
-    for folder in (directory.wal, directory.segments):
-        if not disk.exists(folder):
-            disk.make_directory(folder)
-    if is_new:
-        _sync_changed(disk, directory.path)
-    for name in disk.list_directory(directory.segments):
-        if name.endswith(".tmp"):  # a flush that a crash cut short: nothing refers to it
-            disk.unlink(directory.segments / name)
-
-
-def _sync_changed(disk: Disk, path: Path) -> None:
-    """Have all names in a new data directory on disk, whoever made them.
-
-    That may have been a process that was killed before its sync, or whose sync failed: then the
-    system may have forgotten that there was something to write, until the next change.
-    """
-    changing = path / "FORMAT.tmp"
-    disk.close(disk.open(changing, os.O_RDWR | os.O_CREAT))
-    disk.unlink(changing)
-    disk.sync_directory(path)
 
 
 def _open(
