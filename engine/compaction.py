@@ -20,6 +20,7 @@ from .._native.segment import Segment, SegmentDamaged
 from .._native.segment_cursor import SegmentCursor
 from .._native.segment_merge import SegmentMerge
 from .._native.segment_types import Found, Piece
+from .directory import sync_changed
 from .errors import Damaged
 from .file_engine import FileEngine
 from .flush import remove_leftover
@@ -304,8 +305,8 @@ def remove_obsolete(engine: FileEngine, reserved: set[int]) -> None:
         path = engine.directory.segment(number)
         if number not in engine.listed and engine.disk.exists(path):
             engine.disk.unlink(path)
-    if numbers:  # what LMDB forgets must not come back
-        engine.disk.sync_directory(engine.directory.segments)
+    if numbers:  # what LMDB forgets must not come back, though a sync before this one failed
+        sync_changed(engine.disk, engine.directory.segments, "changed.tmp")
 
 
 def _locked(engine: FileEngine) -> Iterator[None]:

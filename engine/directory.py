@@ -257,19 +257,18 @@ def make_folders(disk: Disk, directory: DataDirectory, is_new: bool) -> None:
         if not disk.exists(folder):
             disk.make_directory(folder)
     if is_new:
-        sync_changed(disk, directory.path)
+        sync_changed(disk, directory.path, "FORMAT.tmp")
     for name in disk.list_directory(directory.segments):
         if name.endswith(".tmp"):  # a flush that a crash cut short: nothing refers to it
             disk.unlink(directory.segments / name)
 
 
-def sync_changed(disk: Disk, path: Path) -> None:
-    """Have all names in a new data directory on disk, whoever made them.
+def sync_changed(disk: Disk, folder: Path, name: str) -> None:
+    """Have all names in ``folder`` on disk, whoever changed them; ``name`` comes and goes for it.
 
     That may have been a process that was killed before its sync, or whose sync failed: then the
     system may have forgotten that there was something to write, until the next change.
     """
-    changing = path / "FORMAT.tmp"
-    disk.close(disk.open(changing, os.O_RDWR | os.O_CREAT))
-    disk.unlink(changing)
-    disk.sync_directory(path)
+    disk.close(disk.open(folder / name, os.O_RDWR | os.O_CREAT))
+    disk.unlink(folder / name)
+    disk.sync_directory(folder)

@@ -106,7 +106,7 @@ def open_store(
         if metadata.checkpoint() is None:
             if metadata_path is None:
                 disk.sync_directory(directory.metadata)
-            sync_changed(disk, directory.path)
+            sync_changed(disk, directory.path, "FORMAT.tmp")
         try:
             return _open(directory, metadata, disk, lock, limits, options, now)
         except OSError as error:

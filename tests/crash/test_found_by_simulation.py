@@ -15,6 +15,7 @@ from simulation.stores import LIMITS, Clock, abandon, new_disk, open_store
 from simulation.workload import Operation, outcome_of
 
 TTL = 1000  # seconds
+MERGE_CALLS = 22  # of a merge of two segments, up to the sync of their directory
 NOT_LOGGED = 1000 * TTL // 16 - 1  # ms after an access: the next one is only remembered
 
 
@@ -222,6 +223,26 @@ def test_a_directory_whose_sync_failed_and_forgot_loses_nothing(tmp_path):
             for _ in range(2):
                 store = machine.lose_power()
                 assert set(acknowledged) <= set(store.list()), f"call {call}, seed {seed}"
+            machine.end(machine.disk.kill())
+
+
+def test_what_a_merge_has_unlinked_does_not_come_back_after_its_sync_forgot(tmp_path):
+    for crash in range(1, 20):
+        for seed in range(4):
+            (folder := tmp_path / f"{crash}.{seed}").mkdir()
+            machine = Machine(folder, seed)
+            store = machine.open()
+            for path in ("/a", "/b"):
+                store.create(path, initial_data=b"x")
+                store.flush()
+            last = len(machine.disk.trace) + MERGE_CALLS
+            machine.disk.faults = {last: "lost sync"}
+            with pytest.raises(OSError, match="segments"):
+                store.compact(everything=True)
+            machine.disk.crash_at = last + crash
+            with contextlib.suppress(OSError, StorageError):
+                store.compact(everything=True)
+            assert machine.lose_power().list() == ["/a", "/b"], f"call {crash}, seed {seed}"
             machine.end(machine.disk.kill())
 
 
