@@ -24,6 +24,7 @@ cdef class Log:
     cdef list slabs                 # oldest first; the last is being filled
     cdef SlabMemory slab_memory     # of these, and of those that only readers still hold
     cdef Slab current               # the last of ``slabs``, or None
+    cdef uint64_t filled_size       # bytes of filling.wal that this process has synced
     cdef bint open                  # recovered, and not closed
     cdef tuple refusal              # (errno, what) of a recovery that found damage
 
@@ -54,3 +55,4 @@ cdef class Log:
     cdef int check_room(self, uint64_t size) except -1
     cdef int check_open(self) except -1
     cdef int dispose(self, FileUse *file) except -1
+    cdef bint drop_filling(self) except -1

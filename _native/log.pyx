@@ -417,12 +417,13 @@ cdef class Log:
         if not file.filled or not committer_claim_spare(&self.committer, SPARE_NONE):
             self.disk.unlink(path)
             return 0
+        cdef bint renamed = False
         try:
             self.disk.rename(path, f"{self.directory}/spare.wal")
-        except OSError:
-            committer_set_spare(&self.committer, SPARE_NONE)
-            raise
-        committer_set_spare(&self.committer, SPARE_READY)
+            renamed = True
+            self.drop_filling()
+        finally:
+            committer_set_spare(&self.committer, SPARE_READY if renamed else SPARE_NONE)
         return 0
 
     def prepare_spare_step(self):
@@ -440,31 +441,36 @@ cdef class Log:
     def discard_unfinished_spare(self):
         if not committer_claim_spare(&self.committer, SPARE_NONE):
             return False
-        path = f"{self.directory}/spare.wal"
         try:
-            found = self.disk.exists(path)
-            if found:
-                self.disk.unlink(path)
-            return found
+            return self.drop_filling()
         finally:
             committer_set_spare(&self.committer, SPARE_NONE)
 
+    cdef bint drop_filling(self) except -1:
+        """Unlink a spare that is not whole; False if there is none. For who claimed the spare."""
+        path = f"{self.directory}/filling.wal"
+        found = self.disk.exists(path)
+        if found:
+            self.disk.unlink(path)
+        self.filled_size = 0
+        return found
+
     def fill_spare_slice(self):
-        """Write the next zeroes; its size says how far the spare is. True if it is whole."""
-        cdef uint64_t file_size = self.committer.file_size
-        fd = self.disk.open(f"{self.directory}/spare.wal", os.O_RDWR | os.O_CREAT)
+        """Write the next zeroes; True if the spare is whole, and so has its name."""
+        cdef uint64_t start = self.filled_size
+        cdef uint64_t end = min(start + FILL_SLICE_SIZE, self.committer.file_size)
+        path = f"{self.directory}/filling.wal"
+        fd = self.disk.open(path, os.O_RDWR | os.O_CREAT | (0 if start else os.O_TRUNC))
         try:
-            size = self.disk.size(fd)
-            more = min(FILL_SLICE_SIZE, file_size - size) if size < file_size else 0
-            self.disk.pwrite(fd, bytes(more), size)
-            try:
-                self.disk.sync(fd)
-            except OSError:
-                self.disk.truncate(fd, size)    # it may have a size that the disk knows nothing of
-                raise
+            self.disk.pwrite(fd, bytes(end - start), start)
+            self.disk.sync(fd)          # if it fails, they are all written again
         finally:
             self.disk.close(fd)
-        return size + more >= file_size
+        self.filled_size = end if end < self.committer.file_size else 0
+        if self.filled_size:
+            return False
+        self.disk.rename(path, f"{self.directory}/spare.wal")
+        return True
 
     @property
     def wal_size(self):

@@ -267,10 +267,11 @@ cdef int check(Log log, int64_t code) except -1:
 
 
 cdef int look_after_spare(Log log) except -1:
-    """Use a whole spare that is there, and drop what a hurried roll left unfinished."""
-    spare, hurried = f"{log.directory}/spare.wal", f"{log.directory}/next.wal"
-    if log.disk.exists(hurried):
-        log.disk.unlink(hurried)
+    """Use a whole spare that is there, and drop what was left unfinished, with unknown syncs."""
+    spare = f"{log.directory}/spare.wal"
+    for unfinished in (f"{log.directory}/next.wal", f"{log.directory}/filling.wal"):
+        if log.disk.exists(unfinished):
+            log.disk.unlink(unfinished)
     if not log.disk.exists(spare):
         return 0
     fd = log.disk.open(spare, os.O_RDONLY)
@@ -280,7 +281,7 @@ cdef int look_after_spare(Log log) except -1:
         log.disk.close(fd)
     if size == log.committer.file_size:
         log.committer.spare = SPARE_READY
-    elif size > log.committer.file_size:
+    else:
         log.disk.unlink(spare)
     return 0
 

@@ -261,7 +261,7 @@ def _rows_missing(directory: DataDirectory) -> Damaged:
 def _keep_damaged_files(disk: Disk, directory: DataDirectory) -> None:
     """Copy the log before it is recycled: what is behind damage may still be wanted."""
     for name in disk.list_directory(directory.wal):
-        if not name.endswith(".wal") or name == "spare.wal":
+        if not name.endswith(".wal") or name in ("spare.wal", "filling.wal"):
             continue
         source = disk.open(directory.wal / name, os.O_RDONLY)
         kept = disk.open(directory.wal / f"damaged-{name}.bin", os.O_RDWR | os.O_CREAT)

@@ -22,7 +22,7 @@ from .verify_rows import Rows, verify_references
 
 RowOf = Callable[[int], Row | None]
 
-_KNOWN = re.compile(r"\d{20}\.wal|spare\.wal|next\.wal|torn-.*\.bin|damaged-.*\.bin")
+_KNOWN = re.compile(r"(\d{20}|spare|next|filling)\.wal|torn-.*\.bin|damaged-.*\.bin")
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """What the simulator found (tests/crash/test_simulator.py), each as the few steps that it takes."""
 
 import contextlib
+import errno
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,17 +124,40 @@ def test_what_a_killed_process_made_is_made_durable_by_the_next(tmp_path):
     assert call > 15
 
 
-def test_a_spare_whose_sync_failed_is_filled_again(machine):
-    store = machine.open()
-    store.create("/a")
-    machine.disk.faults = {machine.disk.call_count + 4: "lost sync"}  # open, size, pwrite, sync
-    store._maintenance._prepare_spare()
-    assert machine.disk.met == [("sync", "lost sync")]
-    store._maintenance._prepare_spare()
-    store.append("/a", b"acknowledged")  # in the spare, now that there is one
-    store = machine.lose_power()
-    assert not store.read_only
-    assert bytes(store.read("/a")) == b"acknowledged"
+def syncs_of_spares(folder):
+    machine = Machine(folder)
+    machine.open().create("/a")
+    before = len(machine.disk.trace)
+    machine.store._maintenance._prepare_spare()
+    calls = list(enumerate(machine.disk.trace, 1))[before:]
+    machine.end(machine.disk.kill())
+    return [number for number, (name, _) in calls if name == "sync"]
+
+
+@pytest.mark.parametrize("fails_on", range(4))  # calls behind the sync
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_spare_whose_sync_failed_is_filled_again(tmp_path, fails_on, is_killed):
+    calls = syncs_of_spares(tmp_path)
+    assert calls
+    for call in calls:
+        for seed in range(2, 10):
+            machine = Machine(tmp_path, 100 * call + seed)
+            store = machine.open()
+            store.create("/a")
+            machine.disk.faults = {call: "lost sync"}
+            machine.disk.faults |= {call + each: errno.EIO for each in range(1, fails_on + 1)}
+            store._maintenance._prepare_spare()
+            assert machine.disk.met[0] == ("sync", "lost sync")
+            machine.disk.faults = {}
+            if is_killed:
+                machine.end(machine.disk.kill())
+                store = machine.open()
+            store._maintenance._prepare_spare()
+            store.append("/a", b"acknowledged")  # in the spare, now that there is one
+            store = machine.lose_power()
+            assert not store.read_only
+            assert bytes(store.read("/a")) == b"acknowledged"
+            machine.end(machine.disk.kill())
 
 
 def test_a_checkpoint_counts_no_stream_whose_creation_is_behind_it(machine):

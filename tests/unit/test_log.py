@@ -428,11 +428,27 @@ def test_a_spare_is_filled_in_slices_then_used_and_recycled() -> None:
     assert recovery.damage == []
 
 
+def test_a_recycled_file_takes_the_place_of_one_in_the_making() -> None:
+    target = new_disk()
+    log, _, _ = open_log(target, file_size=(2 << 20) + PAGE)
+    while log.prepare_spare_step():
+        pass
+    writer = Writer(log)
+    writer.commit(1, b"x")
+    assert log.prepare_spare_step()
+    assert "wal/filling.wal" in target.files()
+    while log.file_count < 3:
+        writer.commit(1, bytes(100_000))
+    log.release(log.durable_point())
+    assert sorted(target.files()) == [f"wal/{3:020d}.wal", "wal/spare.wal"]
+    assert len(target.files()["wal/spare.wal"]) == (2 << 20) + PAGE
+
+
 def test_a_full_disk_does_not_harm_while_the_file_lasts() -> None:
     target = new_disk()
     log, _, _ = open_log(target)
-    target.faults[target.call_count + 3] = errno.ENOSPC
-    with pytest.raises(OSError, match=r"spare\.wal"):
+    target.faults[target.call_count + 2] = errno.ENOSPC
+    with pytest.raises(OSError, match=r"filling\.wal"):
         log.prepare_spare_step()
     assert log.failure is None
     assert Writer(log).commit(1, b"x") == log.durable_lsn

@@ -105,9 +105,9 @@ def test_an_unfinished_spare_is_discarded_and_a_ready_one_is_not() -> None:
     log, _, _ = open_log(target, file_size=3 << 20)
     assert not log.discard_unfinished_spare()
     assert log.prepare_spare_step()
-    assert "wal/spare.wal" in target.files()
+    assert "wal/filling.wal" in target.files()
     assert log.discard_unfinished_spare()
-    assert "wal/spare.wal" not in target.files()
+    assert "wal/filling.wal" not in target.files()
     while log.prepare_spare_step():
         pass
     assert not log.discard_unfinished_spare()

@@ -415,7 +415,7 @@ def test_a_damaged_recovery_file_is_not_passed_over() -> None:
 
 def test_leftovers_are_cleared_away() -> None:
     target = written(2)
-    for name in ("next.wal", "spare.wal"):
+    for name in ("next.wal", "spare.wal", "filling.wal"):
         fd = target.open(f"wal/{name}", 0o100 | 2)
         target.pwrite(fd, bytes(FILE_SIZE + PAGE), 0)
     recover(target)
