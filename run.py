@@ -36,7 +36,7 @@ STAMP = VENV / "durastream.json"  # what was installed and built; written last
 UNFINISHED = VENV / "unfinished"  # there while an installation is under way
 LOCK = ROOT / ".cache" / "run.lock"
 PROJECT_FILES = ("pyproject.toml", "setup.py", "constraints.txt")
-COMPILED_FOLDERS = ("_native", "server")
+COMPILED_FOLDERS = ("_native", "engine", "server")
 PIP = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 BUILD = os.environ.get("DURASTREAM_BUILD", "release")  # setup.py says which there are
 

@@ -47,10 +47,11 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(source.relative_to("src").with_suffix("").parts),
             [str(source)],
+            include_dirs=[str(PACKAGE / "_native")],  # monitor.h, disk_os.h
             extra_compile_args=COMPILE_ARGUMENTS[BUILD],
             extra_link_args=SANITIZERS.get(BUILD, []),
         )
-        for folder in ("_native", "server")
+        for folder in ("_native", "engine", "server")
         for source in sorted((PACKAGE / folder).glob("*.pyx"))
     ]
 

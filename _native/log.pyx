@@ -144,18 +144,21 @@ cdef class Log:
         Tail tail=None,
     ):
         cdef Py_buffer view
-        self.check_open()
+        cdef const char *raw = PyBytes_AS_STRING(meta)
+        cdef uint64_t meta_size = <uint64_t>PyBytes_GET_SIZE(meta)
         if data is None:
-            return self.stage_data(kind, stream_id, base, meta, NULL, 0, message_sizes, tail)
+            return self.stage_data(
+                kind, stream_id, base, raw, meta_size, NULL, 0, message_sizes, tail
+            )
         if type(data) is bytes:
             return self.stage_data(
-                kind, stream_id, base, meta, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
-                message_sizes, tail,
+                kind, stream_id, base, raw, meta_size,
+                PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), message_sizes, tail,
             )
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             return self.stage_data(
-                kind, stream_id, base, meta, view.buf, view.len, message_sizes, tail
+                kind, stream_id, base, raw, meta_size, view.buf, view.len, message_sizes, tail
             )
         finally:
             PyBuffer_Release(&view)
@@ -165,7 +168,8 @@ cdef class Log:
         int kind,
         uint64_t stream_id,
         uint64_t base,
-        bytes meta,
+        const void *meta,
+        uint64_t meta_size,
         const void *data,
         uint64_t data_size,
         object message_sizes,
@@ -174,13 +178,13 @@ cdef class Log:
         cdef Py_buffer view
         if message_sizes is None:
             return self.stage_record(
-                kind, stream_id, base, meta, data, data_size, NULL, data_size > 0, tail
+                kind, stream_id, base, meta, meta_size, data, data_size, NULL, data_size > 0, tail
             )
         PyObject_GetBuffer(message_sizes, &view, PyBUF_FORMAT | PyBUF_ND)
         try:
             check_sizes(&view, data_size)
             return self.stage_record(
-                kind, stream_id, base, meta, data, data_size,
+                kind, stream_id, base, meta, meta_size, data, data_size,
                 <const uint32_t *>view.buf, <uint64_t>(view.len // 4), tail,
             )
         finally:
@@ -191,18 +195,19 @@ cdef class Log:
         int kind,
         uint64_t stream_id,
         uint64_t base,
-        bytes meta,
+        const void *meta,
+        uint64_t meta_size,
         const void *data,
         uint64_t data_size,
         const uint32_t *sizes,
         uint64_t count,
         Tail tail,
     ) except 0:
-        cdef uint64_t meta_size = <uint64_t>PyBytes_GET_SIZE(meta)
         cdef uint64_t sizes_size = padded(4 * count) if count > 1 else 0
         cdef uint64_t size = RECORD_HEADER_SIZE + sizes_size + padded(meta_size)
         cdef uint64_t data_at = size
         size += padded(data_size)
+        self.check_open()
         if not 1 <= kind <= 255:
             raise ValueError(f"record kind {kind} is not within 1 and 255")
         self.check_room(size)
@@ -225,7 +230,7 @@ cdef class Log:
         header.kind = <uint8_t>kind
         header.flags = RECORD_FLAG_SIZES if count > 1 else 0
         copy_padded(record + RECORD_HEADER_SIZE, sizes, 4 * count if count > 1 else 0)
-        copy_padded(record + RECORD_HEADER_SIZE + sizes_size, PyBytes_AS_STRING(meta), meta_size)
+        copy_padded(record + RECORD_HEADER_SIZE + sizes_size, meta, meta_size)
         copy_padded(record + data_at, data, data_size)
         if tail is not None and data_size > 0:
             tail.add(

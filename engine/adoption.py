@@ -13,8 +13,9 @@ from ..protocol.payload import EMPTY, Payload
 from ..protocol.producer import ProducerRequest
 from ..protocol.retention import noted_append
 from ..protocol.state import ClosedBy, ProducerState, StreamState
-from .catalog import Entry
-from .operations import Operations, Seen
+from .entry import Entry
+from .operations import Operations
+from .seen import Seen
 
 
 def adopt(

@@ -12,17 +12,16 @@ entry raises ``Cold``, whose ``load`` the caller runs without the lock, then tri
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from itertools import islice
 from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from .._native.tail import Tail
 from ..protocol.state import ProducerState, StreamState
-from .records import QuarantineMeta, Row
-from .waiting import Waiter
+from .entry import Binding, Entry
+from .records import Row
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -41,76 +40,6 @@ class Cold(Exception):
 
 class RowMissing(LookupError):
     """A stream is referred to by its id, and there is no row of it."""
-
-
-NOBODY: frozenset[Waiter] = frozenset()  # few streams are waited for: no set of its own for each
-
-
-class Entry:
-    """One incarnation of a stream in memory; there is never a second one of it."""
-
-    __slots__ = (
-        "__weakref__",
-        "logged_at",
-        "lsn",
-        "origin",
-        "producers",
-        "producers_complete",
-        "producers_read",
-        "quarantine",
-        "reserved",
-        "stream_id",
-        "tail",
-        "used",
-        "visible",
-        "waiters",
-    )
-
-    def __init__(self, state: StreamState, *, lsn: int, visible: bool) -> None:
-        self.stream_id = state.stream_id
-        self.origin = state  # the first state known: what never changes can be read here
-        self.reserved: StreamState | None = state  # None: removed
-        self.visible: StreamState | None = state if visible else None
-        self.lsn = lsn  # of the last record that changed ``reserved``
-        self.tail = Tail(state.tail if visible else state.base)
-        self.producers: dict[str, ProducerState] = {}  # reserved, as changed by this process
-        self.producers_complete = not visible  # no other producers are in LMDB
-        self.producers_read: dict[str, ProducerState | None] = {}  # others, as LMDB has them
-        self.waiters: Set[Waiter] = NOBODY
-        self.logged_at = state.last_accessed_at  # the last access that a record holds
-        self.quarantine: QuarantineMeta | None = None
-        self.used = True
-
-    def fire(self) -> None:
-        """Wake every reader parked here."""
-        waiters, self.waiters = self.waiters, NOBODY
-        for waiter in waiters:
-            waiter.fire()
-
-    def park(self, waiter: Waiter) -> None:
-        """Have a reader woken at the next change."""
-        if isinstance(self.waiters, set):
-            self.waiters.add(waiter)
-        else:
-            self.waiters = {waiter}
-
-    def unpark(self, waiter: Waiter) -> None:
-        """Take a reader back, fired or not."""
-        if isinstance(self.waiters, set):
-            self.waiters.discard(waiter)
-
-
-class Binding:
-    """What a path names. ``lsn`` is that of the last record that changed it."""
-
-    __slots__ = ("lsn", "path", "reserved", "used", "visible")
-
-    def __init__(self, path: str, entry: Entry | None, lsn: int) -> None:
-        self.path = path
-        self.reserved = entry
-        self.visible = entry
-        self.lsn = lsn
-        self.used = True
 
 
 class Change:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from .._native.segment import Segment
+from .entry import Dirty
 from .metadata import SegmentEntry
-from .projection import Dirty
 
 _EVERYTHING = (1 << 63) - 1
 

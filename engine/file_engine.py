@@ -29,7 +29,8 @@ from ..protocol.results import ReadResult
 from ..protocol.state import StreamState
 from . import forked_child, trouble
 from .arguments import chunk_size
-from .catalog import Cold, Entry, RowMissing
+from .catalog import Cold, RowMissing
+from .entry import Entry
 from .errors import (
     Damaged,
     ForeignProcess,
@@ -40,11 +41,11 @@ from .errors import (
     StoreStalled,
 )
 from .metadata import SegmentEntry
-from .operations import Seen
 from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View, first_damage
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
+from .seen import Seen
 from .step_clock import StepClock
 from .waiting import ThreadWaiter, Waiter
 

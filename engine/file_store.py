@@ -39,9 +39,9 @@ from .file_store_aio import AsyncFileStore
 from .fork_boundaries import AskedBoundaries
 from .interrupted import is_closing
 from .maintenance import Maintenance
-from .operations import Seen
 from .options import FileStoreOptions, Limits
 from .scrub import Scrub, Scrubber
+from .seen import Seen
 from .store_base import StoreBase
 from .transfer_format import Incoming
 from .transfer_in import Import

@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .._native.errors import TailMoved
 from .._native.segment import SegmentDamaged
@@ -32,6 +32,7 @@ from ..protocol.results import (
 from .arguments import chunk_size, producer_request
 from .catalog import Cold
 from .errors import StorageError, StoreClosed
+from .fast_path import FastPath
 from .file_engine import BUSY_DELAY, BUSY_PATIENCE, STALL_PATIENCE, FileEngine, Step
 from .ranges import NeedsDisk
 from .store_base import AsyncStoreBase
@@ -44,6 +45,16 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
+class CommitListener(Protocol):
+    """A front end with answers of its own that wait for the log. Called on its loop."""
+
+    def committed(self) -> None:
+        """The visible watermark moved."""
+
+    def failed(self, error: Callable[[], StorageError]) -> None:
+        """What waits now will not become durable; ``error`` makes what to answer."""
+
+
 class CommitWaiters:
     """Who waits on one event loop for the durable watermark. Used on that loop only."""
 
@@ -54,12 +65,20 @@ class CommitWaiters:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._listeners: list[CommitListener] = []
         try:
             engine.log.add_wake_fd(self._wakeup.write_fd)
         except MemoryError:
             self._wakeup.close()
             raise
         loop.add_reader(self._wakeup.read_fd, self._on_commit)
+
+    def listen(self, listener: CommitListener) -> None:
+        """Have a front end told of every commit, and of what will never become durable."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: CommitListener) -> None:
+        self._listeners.remove(listener)
 
     async def wait(self, lsn: int) -> None:
         """Return once ``lsn`` is durable and visible. Raises: StoreFailed, StoreStalled."""
@@ -99,12 +118,16 @@ class CommitWaiters:
             future = heapq.heappop(waiting)[2]
             if not future.done():
                 future.set_result(None)
+        for listener in self._listeners:
+            listener.committed()
 
     def _fail(self, error: Callable[[], StorageError]) -> None:
         waiting, self._waiting = self._waiting, []
         for _, _, future in waiting:
             if not future.done():
                 future.set_exception(error())
+        for listener in self._listeners:
+            listener.failed(error)
 
     def close(self) -> None:
         """Answer whoever waits, and let go of the descriptor.
@@ -132,6 +155,19 @@ class AsyncFileStore(AsyncStoreBase):
         )
         self._lock = threading.Lock()
         self._released = False
+
+    # -- for front ends --------------------------------------------------------------------
+
+    def fast_path(self, listener: CommitListener) -> FastPath:
+        """Appends without an object per request, for the running loop. Raises: StoreClosed."""
+        self._waiters().listen(listener)
+        return FastPath(self._engine)
+
+    def drop_fast_path(self, listener: CommitListener) -> None:
+        """The listener's loop is not served any more; on that loop."""
+        found = self._commits.get(asyncio.get_running_loop())
+        if found is not None:
+            found.unlisten(listener)
 
     # -- running steps -----------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ again; the log still has everything.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import os
 import time
@@ -19,9 +18,9 @@ from .._native.flush import Flush
 from .._native.segment import Segment
 from .._native.wal_types import Checkpoint as LogPosition
 from .dead import dead_on_arrival, with_dead
+from .entry import Dirty
 from .file_engine import FileEngine
 from .metadata import Checkpoint, SegmentEdit, SegmentEntry, StreamChange
-from .projection import Dirty
 from .records import Row, encode, segment_row
 
 logger = logging.getLogger("durastream.flush")
@@ -197,17 +196,17 @@ def _forget(engine: FileEngine, row: Dirty) -> None:
     if row.state is None:
         del engine.catalog.entries[row.stream_id]
         return
+    entry.flushed(row)
     entry.tail.drop_below(min(row.state.tail, entry.tail.end))
     engine.catalog.forget_producers(entry, row.producers)
 
 
 def _forget_deadlines(engine: FileEngine, lsn: int) -> None:
     """The sweeper finds what was flushed in its table: only newer streams need memory."""
-    operations, entries = engine.operations, engine.catalog.entries
+    watchlist, entries = engine.operations.watchlist, engine.catalog.entries
     with engine.lock:
-        deadlines, operations.deadlines = operations.deadlines, []
+        deadlines = watchlist.take_deadlines()
     # Without the lock, so that evictions go on meanwhile.
     kept = [item for item in deadlines if (entry := entries.get(item[1])) and entry.lsn > lsn]
     with engine.lock:
-        for item in kept:
-            heapq.heappush(operations.deadlines, item)
+        watchlist.put_back(kept)

@@ -6,7 +6,6 @@ trouble says so once, in the log, and again when it is over.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import os
 import threading
@@ -20,8 +19,8 @@ from .compactor import Compactor
 from .errors import StorageError, StoreStalled
 from .file_engine import FileEngine
 from .flush import flush
-from .operations import Seen
 from .reserve import Reserve, is_disk_full
+from .seen import Seen
 from .trimming import Trimming
 
 logger = logging.getLogger("durastream.maintenance")
@@ -235,11 +234,9 @@ class Maintenance:
         """Rows not yet flushed, or loaded: their deadlines in LMDB are old or missing."""
         engine = self._engine
         with engine.lock:
-            deadlines, now = engine.operations.deadlines, engine.now()
-            due: list[int] = []
-            while deadlines and deadlines[0][0] <= now and len(due) < _EXPIRE_PER_STEP:
-                due.append(heapq.heappop(deadlines)[1])
-            overlong, engine.operations.overlong = engine.operations.overlong, set()
+            watchlist = engine.operations.watchlist
+            due = watchlist.take_due(engine.now(), _EXPIRE_PER_STEP)
+            overlong = watchlist.take_overlong()
         return [*due, *overlong]
 
     def _expire(self, stream_id: int) -> bool:

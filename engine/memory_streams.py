@@ -6,7 +6,6 @@ long, waits, or looks at arguments; rules are ``protocol``'s, bytes ``memory_str
 
 from __future__ import annotations
 
-import heapq
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +23,13 @@ from ..protocol.payload import EMPTY, Payload
 from ..protocol.producer import ProducerRequest
 from ..protocol.read import is_end, is_up_to_date, resolve_offset
 from ..protocol.results import AppendResult, CloseResult, ReadResult, Stream, WaitResult
-from ..protocol.retention import next_event_ms, too_many_below, too_old_below, trim_due_ms
+from ..protocol.retention import too_many_below, too_old_below
 from ..protocol.state import ProducerState, StreamState
 from .errors import StoreClosed
 from .memory_stream import MemoryStream
 from .options import Limits
 from .waiting import Waiter
+from .watchlist import Watchlist
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,7 @@ class MemoryStreams:
         self._clock = clock
         self._by_path: dict[str, MemoryStream] = {}  # soft-deleted ones included
         self._by_id: dict[int, MemoryStream] = {}
-        # (time in ms, stream id), for each stream that can expire, at or before its deadline
-        self._deadlines: list[tuple[int, int]] = []
-        self._overlong: set[int] = set()  # those that hold more bytes than are kept
+        self._watchlist = Watchlist()
         # Random, so that no entity tag of an earlier process matches (section 12).
         self._next_id = secrets.randbits(48)
 
@@ -111,7 +109,7 @@ class MemoryStreams:
         stream = MemoryStream(created.state, source)
         stream.add(created.state.base, payload)
         self._by_path[request.path] = self._by_id[created.state.stream_id] = stream
-        self._watch_deadline(created.state)
+        self._watchlist.add(created.state)
         if source is not None and created.source is not None:
             source.state = created.source
         return describe(created.state, created=True)
@@ -143,8 +141,7 @@ class MemoryStreams:
             return decision
         stream.add(stream.state.tail, payload)
         before, stream.state = stream.state, decision.state
-        if stream.state.retention is not None:
-            self._watch_growth(before, stream.state)
+        self._watchlist.add_grown(before, stream.state)
         if request is not None and decision.producer is not None:
             stream.producers[request.producer_id] = decision.producer
         stream.fire()
@@ -220,16 +217,15 @@ class MemoryStreams:
         streams = list(self._by_id.values())
         self._by_path.clear()
         self._by_id.clear()
-        self._deadlines.clear()
+        self._watchlist = Watchlist()
         for stream in streams:
             stream.removed = True
             stream.fire()
 
     def sweep(self) -> int:
         """End the streams whose time is over; how many. Costs those that were due."""
-        now, count = self._clock(), 0
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, stream_id = heapq.heappop(self._deadlines)
+        count = 0
+        for stream_id in self._watchlist.take_due(self._clock(), None):
             stream = self._by_id.get(stream_id)
             if stream is None or stream.state.soft_deleted:
                 continue
@@ -240,9 +236,8 @@ class MemoryStreams:
             if stream.waiters:
                 self.touch(stream)
             self._trim(stream)
-            self._watch_deadline(stream.state)
-        overlong, self._overlong = self._overlong, set()
-        for stream_id in overlong & self._by_id.keys():
+            self._watchlist.add(stream.state)
+        for stream_id in self._watchlist.take_overlong() & self._by_id.keys():
             self._trim(self._by_id[stream_id])
         return count
 
@@ -273,19 +268,6 @@ class MemoryStreams:
             del self._by_id[removal.before.stream_id]
             del self._by_path[removal.before.path]
         stream.fire()
-
-    def _watch_growth(self, before: StreamState, after: StreamState) -> None:
-        if too_many_below(after) > after.earliest:
-            self._overlong.add(after.stream_id)
-        if trim_due_ms(before) is None:
-            self._watch_deadline(after)
-
-    def _watch_deadline(self, state: StreamState) -> None:
-        due = next_event_ms(state)
-        if due is not None:
-            heapq.heappush(self._deadlines, (due, state.stream_id))
-        if too_many_below(state) > state.earliest:
-            self._overlong.add(state.stream_id)
 
 
 def _known(stream: MemoryStream, request: ProducerRequest | None) -> ProducerState | None:

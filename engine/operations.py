@@ -2,13 +2,11 @@
 
 A step looks up states in the catalog, asks ``protocol`` for the decision, stages one record and
 moves the reserved state; the change becomes visible once the record is durable. It never waits:
-what is not in memory raises ``Cold``. What a step read is noted in ``Seen``: the answer, refusals
-included, must not leave before that LSN is durable (I4).
+what is not in memory raises ``Cold``. What a step read is noted in ``Seen``.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from copy import copy
 from typing import Protocol
@@ -26,21 +24,21 @@ from ..protocol.describe import describe
 from ..protocol.errors import StreamGone, StreamNotFound
 from ..protocol.expiry import is_expired
 from ..protocol.fork import Boundaries
+from ..protocol.offset import format_offset
 from ..protocol.payload import Payload
 from ..protocol.producer import ProducerRequest
 from ..protocol.results import AppendResult, CloseResult, Stream
 from ..protocol.retention import (
     is_trim_due,
-    next_event_ms,
-    too_many_below,
-    trim_due_ms,
     trimmed,
 )
 from ..protocol.state import ProducerState, StreamState
 from .body import Body
-from .catalog import Binding, Catalog, Change, Entry, has_unlogged_access
+from .catalog import Catalog, Change, has_unlogged_access
+from .entry import Binding, Entry
 from .errors import ReadOnly, StorageError
 from .options import Limits
+from .plain_append import append_plain
 from .projection import Projection
 from .ranges import quarantined
 from .records import (
@@ -54,25 +52,14 @@ from .records import (
     delete_meta,
     encode,
 )
+from .seen import Seen
+from .watchlist import Watchlist
 
 # Accesses are logged at most this often per TTL: the rest only moves the deadline in memory.
 TOUCHES_PER_TTL = 16
 
 # What frees space, or keeps damage from being served, is logged on a full disk, too.
 _FREEING = frozenset({Kind.DELETE, Kind.QUARANTINE})
-
-
-class Seen:
-    """The highest LSN that a step read or wrote."""
-
-    __slots__ = ("lsn",)
-
-    def __init__(self) -> None:
-        self.lsn = 0
-
-    def note(self, lsn: int) -> None:
-        if lsn > self.lsn:
-            self.lsn = lsn
 
 
 class SourceBoundaries(Protocol):
@@ -98,8 +85,7 @@ class Operations:
         self._limits = limits
         self._now = now
         self.next_stream_id = 1
-        self.deadlines: list[tuple[int, int]] = []  # heap of (deadline ms, stream id) to look at
-        self.overlong: set[int] = set()  # streams that hold more bytes than are kept
+        self.watchlist = Watchlist()
         self.write_refusal: StorageError | None = None  # why nothing can be logged at present
         self.growth_refusal: StorageError | None = None  # the same of what needs more space
 
@@ -236,30 +222,13 @@ class Operations:
         entry.lsn = binding.lsn = lsn
         self._catalog.bind_new(binding, entry)
         self._projection.push(Change(lsn, entry, binding))
-        self._watch_deadline(state)
-
-    def _watch_deadline(self, state: StreamState) -> None:
-        """Have the sweeper look at a stream when its present deadline is over."""
-        due = next_event_ms(state)
-        if due is not None:
-            heapq.heappush(self.deadlines, (due, state.stream_id))
-        if too_many_below(state) > state.earliest:
-            self.overlong.add(state.stream_id)
+        self.watchlist.add(state)
 
     def watch(self, stream_id: int) -> None:
-        """The same, if the stream is still there, and in memory."""
+        """Have the sweeper look at a stream, if it is still there, and in memory."""
         entry = self._catalog.entries.get(stream_id)
         if entry is not None and entry.reserved is not None:
-            self._watch_deadline(entry.reserved)
-
-    def watch_growth(self, before: StreamState, after: StreamState) -> None:
-        """Have the sweeper look at what an append may have made too long, or gives an age."""
-        if after.retention is None:
-            return
-        if too_many_below(after) > after.earliest:
-            self.overlong.add(after.stream_id)
-        if trim_due_ms(before) is None:
-            self._watch_deadline(after)
+            self.watchlist.add(entry.reserved)
 
     # -- append and close ----------------------------------------------------------------------
 
@@ -270,6 +239,9 @@ class Operations:
         request: AppendRequest,
         body: Body,
     ) -> AppendResult:
+        plain = self._plain(path, request, body)
+        if plain is not None:
+            return self.append_plain(seen, *plain)
         entry, state = self.live(seen, path)
         payload = body.payload(state.content_type)
         known = self._known(entry, request.producer)
@@ -290,6 +262,31 @@ class Operations:
             payload if isinstance(payload, Payload) and not request.is_empty else None,
         )
         return decision.result
+
+    def _plain(self, path: str, request: AppendRequest, body: Body) -> tuple[Entry, Payload] | None:
+        """The stream and the payload if no rule stands against an append. Raises: Cold."""
+        if (
+            not request.is_plain
+            or self.write_refusal is not None
+            or self.growth_refusal is not None
+        ):
+            return None
+        entry = self._catalog.binding(path).reserved
+        if entry is None or not entry.is_plain:
+            return None
+        content_type = entry.origin.content_type
+        if request.content_type not in (None, content_type):
+            return None
+        payload = body.payload(content_type)
+        return (entry, payload) if isinstance(payload, Payload) else None
+
+    def append_plain(self, seen: Seen, entry: Entry, payload: Payload) -> AppendResult:
+        """Log an append that no rule stands against."""
+        lsn = append_plain(
+            self._log, self._projection, entry, payload.data, payload.message_sizes, self._now()
+        )
+        seen.note(lsn)
+        return AppendResult(format_offset(entry.tail.end), True, False)
 
     def close(self, seen: Seen, path: str, producer: ProducerRequest | None) -> CloseResult:
         entry, state = self.live(seen, path)
@@ -328,7 +325,7 @@ class Operations:
         )
         lsn = self._stage(seen, Kind.APPEND, before, before.tail, meta, payload, entry)
         change = self._change(lsn, entry, after)
-        self.watch_growth(before, after)
+        self.watchlist.add_grown(before, after)
         entry.logged_at = after.last_accessed_at
         if producer is not None and producer_after is not None:
             entry.producers[producer.producer_id] = producer_after

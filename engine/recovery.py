@@ -27,7 +27,7 @@ from .._native.wal_types import Checkpoint as LogPosition
 from .._native.wal_types import Recovery
 from ..protocol.retention import noted_append, trimmed
 from ..protocol.state import ClosedBy, ProducerState, StreamState
-from .catalog import Binding, Catalog, Change, Cold, Entry
+from .catalog import Catalog, Change, Cold
 from .directory import (
     DataDirectory,
     make_folders,
@@ -35,6 +35,7 @@ from .directory import (
     open_error,
     sync_changed,
 )
+from .entry import Binding, Entry
 from .errors import Damaged, OpenError, ReadOnly, StorageError
 from .leftovers import Leftovers
 from .metadata import Checkpoint, Metadata, SegmentEntry

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 
 from .._native.segment import Segment, SegmentDamaged
 from ..protocol.errors import StreamError
-from .catalog import Cold, Entry
+from .catalog import Cold
+from .entry import Entry
 from .errors import ForeignProcess, ReadOnly, StoreClosed
 from .file_engine import FileEngine
 from .row_check import CheckFailed, RowCheck, check_beside, check_rows

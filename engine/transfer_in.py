@@ -21,11 +21,11 @@ from ..protocol.payload import Payload
 from ..protocol.producer import ProducerRequest
 from ..protocol.state import ProducerState, StreamState
 from .adoption import adopt, adopt_append
-from .catalog import Entry
+from .entry import Entry
 from .errors import BackupDamaged, StorageError
 from .file_engine import FileEngine
-from .operations import Seen
 from .ranges import RangeReader
+from .seen import Seen
 from .transfer_format import Appended, Incoming, StreamLine
 from .transfer_out import producers_of
 

@@ -21,7 +21,7 @@ from ..protocol.errors import StreamNotFound
 from ..protocol.headers import is_json
 from ..protocol.json_body import split_messages
 from ..protocol.state import ProducerState, StreamState
-from .catalog import Entry
+from .entry import Entry
 from .errors import BackupDamaged, OpenError
 from .file_engine import FileEngine
 from .metadata import ProducerRow, id_key

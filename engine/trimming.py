@@ -12,7 +12,8 @@ from .._native.segment import SegmentDamaged
 from ..protocol.errors import StreamError
 from ..protocol.retention import next_event_ms, too_many_below, too_old_below
 from ..protocol.state import StreamState
-from .catalog import Cold, Entry
+from .catalog import Cold
+from .entry import Entry
 from .file_engine import FileEngine, Result, Step
 from .ranges import RangeReader
 

@@ -37,6 +37,11 @@ class AppendRequest(msgspec.Struct, frozen=True):
     producer: ProducerRequest | None = None
     close: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for no more than that its bytes be appended."""
+        return self.producer is None and self.seq is None and not self.close and not self.is_empty
+
 
 def decide_append(
     state: StreamState,

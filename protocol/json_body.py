@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from .errors import InvalidJson, TooLarge
+from .results import Bytes
 
 MESSAGE_COUNT_MAX: Final = 1_000_000  # of one body; each costs an object while it is split
 
@@ -47,6 +48,18 @@ def split_messages(data: bytes, depth_max: int) -> Sequence[msgspec.Raw | bytes]
         return _decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         return _split_with_lone_surrogates(data, error)
+
+
+def is_json_text(data: Bytes) -> bool:
+    """Whether UTF-8 text is one JSON value; False also for what only ``split_messages`` accepts.
+
+    Nesting is the caller's to bound.
+    """
+    try:
+        _one_message.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _decode(data: bytes) -> Sequence[msgspec.Raw]:

@@ -246,7 +246,8 @@ def copy_of(store: StreamStore, clock: Callable[[], int] | None = None) -> Strea
     own = copied._streams
     own._by_id = {stream_id: copy_of_stream(each) for stream_id, each in streams._by_id.items()}
     own._by_path = {p: own._by_id[each.state.stream_id] for p, each in streams._by_path.items()}
-    own._deadlines, own._next_id = list(streams._deadlines), streams._next_id
+    own._watchlist.put_back(streams._watchlist.deadlines)
+    own._next_id = streams._next_id
     return copied
 
 

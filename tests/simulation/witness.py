@@ -7,6 +7,7 @@ something becomes visible are seen where they happen; from them alone the oracle
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -25,6 +26,20 @@ from .oracle import Clock, Oracle, last_accesses, set_clock, state_at, stream_at
 from .workload import Operation, comparable
 
 NO_DECISION = (Cold, StorageError, LogFailed, LogFull, RecordTooLarge)
+
+
+class WatchedProjection:
+    """A store's projection, which tells when what is visible moved."""
+
+    def __init__(self, projection: Any, advanced: Callable[[], None]) -> None:
+        self._projection, self._advanced = projection, advanced
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._projection, name)
+
+    def advance(self, durable_lsn: int) -> None:
+        self._projection.advance(durable_lsn)
+        self._advanced()
 
 
 class Violation(AssertionError):
@@ -108,15 +123,23 @@ class Witness:
                 self._check_visible(path, found[1] if found is not None else None)
             return found
 
+        append_plain = operations.append_plain
+
+        def appending(seen: Any, entry: Any, payload: Any) -> Any:
+            result = append_plain(seen, entry, payload)
+            if self.is_watching:
+                self._logged.append(seen.lsn)
+            return result
+
         operations._stage, operations.touch, operations.visible = staging, touching, showing
+        operations.append_plain = appending
         operations.log_access = logging
 
     def _watch_engine(self) -> None:
         engine = self._engine
-        advance, read_view = engine.projection.advance, engine.read_view
+        read_view = engine.read_view
 
-        def advancing(durable_lsn: int) -> None:
-            advance(durable_lsn)
+        def advanced() -> None:
             if self.is_watching:
                 self.oracle.advance(engine.projection.visible_lsn)
 
@@ -126,7 +149,8 @@ class Witness:
                 self._check_read(view.state, result)
             return result
 
-        engine.projection.advance, engine.read_view = advancing, reading
+        engine.projection = WatchedProjection(engine.projection, advanced)
+        engine.read_view = reading
 
     # -- decisions and records -------------------------------------------------------------
 

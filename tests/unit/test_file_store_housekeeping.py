@@ -94,7 +94,7 @@ def test_the_sweeper_forgets_in_memory_what_its_table_has(opener, clock):
         store.delete("/gone")
         store.create(f"/{number}", ttl_seconds=10)
     store.flush()
-    assert store._engine.operations.deadlines == []
+    assert store._engine.operations.watchlist.deadlines == []
     store.create("/unflushed", ttl_seconds=10)
     clock.now += 20_000
     assert store.sweep() == 51

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -276,14 +277,17 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("place", ["push", "_change"])
+@pytest.mark.parametrize("place", ["_change", "add_grown"])
 def test_a_step_cut_short_stops_everything_and_loses_nothing(store, opener, monkeypatch, place):
     store.append(A, b"before;")
     engine = store._engine
     with monkeypatch.context() as patch:
-        patch.setattr(engine.projection if place == "push" else engine.operations, place, interrupt)
+        where = engine.operations if place == "_change" else engine.operations.watchlist
+        patch.setattr(where, place, interrupt)
         with pytest.raises(KeyboardInterrupt):
-            store.append(A, b"cut short;")
+            store.append(
+                A, b"cut short;", seq="1"
+            )  # appends of data alone are one compiled section
     for use in (store.flush, store.list, lambda: store.append(A, b"x"), lambda: store.read(A)):
         with pytest.raises(StoreFailed, match="KeyboardInterrupt cut a change short"):
             use()
@@ -295,12 +299,10 @@ def test_a_step_cut_short_stops_everything_and_loses_nothing(store, opener, monk
     assert bytes(opener().read(A)) == b"before;cut short;after;"
 
 
-def test_what_became_durable_shows_although_making_it_visible_was_cut_short(store, monkeypatch):
-    projection = store._engine.projection
-    with monkeypatch.context() as patch:
-        patch.setattr(projection, "apply", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            store.append(A, b"x")
+def test_what_became_durable_shows_although_making_it_visible_was_cut_short(store):
+    store._engine.catalog.bindings[A].reserved.park(Mock(fire=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.append(A, b"x")
     assert bytes(store.read(A)) in (b"", b"x")  # nobody was told of it
     store.append(A, b"y")
     assert bytes(store.read(A)) == b"xy"

@@ -1,0 +1,35 @@
+# What a front end asks of a file store without a Python object per request: see fast_path.pyx.
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from .._native.log cimport Log
+from .entry cimport Entry
+from .projection cimport Projection
+
+
+@cython.final
+cdef class FastPath:
+    cdef object engine, operations, lock, now, catalog
+    cdef Log log
+    cdef Projection projection
+    cdef int depth_max              # nesting of JSON bodies
+
+    # The LSN that the answer must wait for, and the stream's new tail; 0: not for this path, ask
+    # the store. ``path`` is a stream's, as it is; ``body`` has at least one byte.
+    cdef uint64_t append(
+        self,
+        const char *path,
+        Py_ssize_t path_size,
+        const char *content_type,
+        Py_ssize_t content_type_size,
+        const char *body,
+        Py_ssize_t body_size,
+        uint64_t *tail,
+    ) except? 0
+    # Answers that wait for an LSN up to this one may leave.
+    cdef uint64_t visible_lsn(self) noexcept
+    cdef Entry plain_entry(self, str path, const char *content_type, Py_ssize_t size)
+    cdef uint64_t append_json(self, Entry entry, const char *body, Py_ssize_t size) except? 0
+    cdef uint64_t log_append(
+        self, Entry entry, const void *data, uint64_t size, object sizes
+    ) except? 0

@@ -1,0 +1,152 @@
+"""Appends for a front end on an event loop, decided and logged without a Python object each.
+
+Serves what needs no rule: data alone, for a stream that is in memory, open, and without a time to
+end or retention (``Entry.is_plain``). Whatever else comes it leaves to the store, changing
+nothing, so that every refusal has one origin. It runs on the loop's thread and never waits for
+a disk (I9); the answer has to wait until ``visible_lsn`` reached the LSN returned (I1, I4).
+"""
+cimport cython
+from cpython.buffer cimport PyBUF_READ
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
+from libc.string cimport memcmp, memcpy
+
+from .._native.errors import LogFailed, LogFull, RecordTooLarge
+from ..protocol.errors import StreamError
+from ..protocol.json_body import is_json_text
+from ..protocol.payload import Payload, payload_or_refusal
+from .body import INLINE_SIZE_MAX as _INLINE_SIZE_MAX
+from .entry cimport Binding
+from .plain_append cimport log_plain_append
+
+cdef Py_ssize_t INLINE_SIZE_MAX = _INLINE_SIZE_MAX
+cdef tuple REFUSALS = (LogFailed, LogFull, RecordTooLarge, StreamError)
+
+
+@cython.final
+cdef class FastPath:
+    def __init__(self, engine):
+        self.engine = engine
+        self.operations = engine.operations
+        self.catalog = engine.catalog
+        self.lock = engine.lock
+        self.now = engine.now
+        self.log = engine.log
+        self.projection = engine.projection
+        self.depth_max = engine.limits.json_depth_max
+
+    def try_append(self, bytes path not None, bytes content_type not None, bytes body not None):
+        cdef uint64_t tail = 0
+        cdef uint64_t lsn = self.append(
+            PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path),
+            PyBytes_AS_STRING(content_type), PyBytes_GET_SIZE(content_type),
+            PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), &tail,
+        )
+        return (lsn, tail) if lsn else None
+
+    cdef uint64_t visible_lsn(self) noexcept:
+        return self.projection.visible_lsn
+
+    cdef uint64_t append(
+        self,
+        const char *path,
+        Py_ssize_t path_size,
+        const char *content_type,
+        Py_ssize_t content_type_size,
+        const char *body,
+        Py_ssize_t body_size,
+        uint64_t *tail,
+    ) except? 0:
+        cdef Entry entry
+        cdef uint64_t lsn
+        cdef str name = PyUnicode_DecodeASCII(path, path_size, NULL)
+        with self.lock:
+            entry = self.plain_entry(name, content_type, content_type_size)
+            if entry is None:
+                return 0
+            try:
+                if entry.is_json:
+                    lsn = self.append_json(entry, body, body_size)
+                else:
+                    lsn = self.log_append(entry, body, body_size, None)
+            except REFUSALS:
+                return 0            # the store says it in full
+            tail[0] = entry.reserved_position.tail
+            return lsn
+
+    cdef Entry plain_entry(self, str path, const char *content_type, Py_ssize_t size):
+        """The stream, if nothing of it or of the store stands against an append of this type."""
+        if not self.engine.is_usable:
+            return None
+        if self.operations.write_refusal or self.operations.growth_refusal:
+            return None
+        cdef Binding binding = self.catalog.bindings.get(path)
+        if binding is None:
+            return None
+        cdef Entry entry = binding.reserved
+        if entry is None or not entry.takes_appends or entry.quarantine is not None:
+            return None
+        if size != PyBytes_GET_SIZE(entry.content_type):
+            return None
+        if memcmp(content_type, PyBytes_AS_STRING(entry.content_type), size) != 0:
+            return None
+        binding.used = True
+        return entry
+
+    cdef uint64_t log_append(
+        self, Entry entry, const void *data, uint64_t size, object sizes
+    ) except? 0:
+        return log_plain_append(
+            self.log, self.projection, entry, data, size, sizes, self.now()
+        )
+
+    cdef uint64_t append_json(self, Entry entry, const char *body, Py_ssize_t size) except? 0:
+        """As ``payload.prepare_payload``; one value alone, the usual case, without its objects."""
+        cdef bytes wire
+        if size > INLINE_SIZE_MAX:
+            return 0                # a worker's
+        if may_be_one_value(body, size, self.depth_max):
+            wire = PyBytes_FromStringAndSize(NULL, size + 1)
+            memcpy(PyBytes_AS_STRING(wire), body, size)
+            PyBytes_AS_STRING(wire)[size] = c","
+            if not is_ascii(body, size):
+                try:
+                    PyUnicode_DecodeUTF8(body, size, NULL)
+                except UnicodeDecodeError:
+                    return 0
+            if not is_json_text(PyMemoryView_FromMemory(<char *>body, size, PyBUF_READ)):
+                return 0
+            return self.log_append(entry, PyBytes_AS_STRING(wire), size + 1, None)
+        payload = payload_or_refusal(
+            entry.origin.content_type, body[:size], depth_max=self.depth_max
+        )
+        if not isinstance(payload, Payload):
+            return 0
+        wire = payload.data
+        return self.log_append(
+            entry, PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire), payload.message_sizes
+        )
+
+
+cdef bint may_be_one_value(const char *body, Py_ssize_t size, int depth_max) noexcept nogil:
+    """Whether it is no array, without white space around it, and surely not too deep."""
+    cdef int brackets = 0
+    cdef Py_ssize_t i
+    if is_white(body[0]) or is_white(body[size - 1]) or body[0] == c"[":
+        return False
+    for i in range(size):
+        brackets += body[i] == c"[" or body[i] == c"{"
+    return brackets <= depth_max
+
+
+cdef inline bint is_white(char byte) noexcept nogil:
+    return byte == c" " or byte == c"\t" or byte == c"\r" or byte == c"\n"
+
+
+cdef bint is_ascii(const char *text, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef unsigned char seen = 0
+    for i in range(size):
+        seen |= <unsigned char>text[i]
+    return seen < 0x80
