@@ -16,7 +16,7 @@ FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 500
 
 # What each package may import: of ours, and of others. Anything of the standard library.
-CONTRACT = {"engine.store", "engine.errors", "engine.options"}
+CONTRACT = {"engine.store", "engine.errors", "engine.options", "engine.fast_path"}
 OURS = {
     "_native": {"_native"},
     "protocol": {"protocol"},
@@ -24,11 +24,12 @@ OURS = {
     "server": {"server", "protocol", *CONTRACT},
     "cli": {"cli", "server", "engine", "protocol"},
 }
+COMPILED = {"cython", "libc", "cpython", "posix"}
 OTHERS = {
-    "_native": {"cython", "libc", "cpython", "posix", "typing_extensions"},  # the last in stubs
+    "_native": {*COMPILED, "typing_extensions"},  # the last in stubs
     "protocol": {"msgspec"},
-    "engine": {"msgspec", "lmdb"},
-    "server": {"uvicorn", "uvloop", "httptools", "msgspec"},
+    "engine": {*COMPILED, "msgspec", "lmdb"},
+    "server": {*COMPILED, "uvicorn", "uvloop", "httptools", "msgspec"},
     "cli": {"click", "uvicorn"},
 }
 
