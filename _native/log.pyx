@@ -144,21 +144,11 @@ cdef class Log:
         Tail tail=None,
     ):
         cdef Py_buffer view
-        cdef const char *raw = PyBytes_AS_STRING(meta)
-        cdef uint64_t meta_size = <uint64_t>PyBytes_GET_SIZE(meta)
-        if data is None:
-            return self.stage_data(
-                kind, stream_id, base, raw, meta_size, NULL, 0, message_sizes, tail
-            )
-        if type(data) is bytes:
-            return self.stage_data(
-                kind, stream_id, base, raw, meta_size,
-                PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), message_sizes, tail,
-            )
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        PyObject_GetBuffer(b"" if data is None else data, &view, PyBUF_SIMPLE)
         try:
             return self.stage_data(
-                kind, stream_id, base, raw, meta_size, view.buf, view.len, message_sizes, tail
+                kind, stream_id, base, PyBytes_AS_STRING(meta), <uint64_t>PyBytes_GET_SIZE(meta),
+                view.buf, view.len, message_sizes, tail,
             )
         finally:
             PyBuffer_Release(&view)
