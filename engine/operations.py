@@ -166,9 +166,10 @@ class Operations:
     def _is_over(self, entry: Entry | None) -> bool:
         """Whether what is visible has expired, whatever is reserved."""
         state = entry.visible if entry is not None else None
-        if entry is None or state is None or state.soft_deleted or entry.waiters:
+        if entry is None or state is None or state.soft_deleted:
             return False
-        return is_expired(state, self._now())
+        is_kept = entry.waiters and state.ttl_seconds is not None  # a date waits for nobody
+        return not is_kept and is_expired(state, self._now())
 
     # -- create ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lmdb
@@ -12,6 +13,7 @@ from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine.errors import OpenError, StorageError
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.verify import Verification
+from durastream.engine.waiting import ThreadWaiter
 from simulation.stores import LIMITS, Clock, abandon, new_disk, open_store
 from simulation.workload import Operation, outcome_of
 
@@ -70,6 +72,19 @@ def test_a_fork_is_read_while_its_end_and_that_of_its_source_wait_for_the_disk(m
     assert bytes(store.read("/fork")) == b"inherited,own"
     store._engine.wait_durable(staged.lsn)
     assert outcome_of(lambda: store.read("/fork")) == "StreamNotFound"
+
+
+def test_a_waiting_reader_does_not_show_others_what_a_date_has_ended(machine):
+    store = machine.open()
+    date = datetime.fromtimestamp(machine.clock.now // 1000 + 1, UTC).isoformat()
+    store.create("/a", expires_at=date)
+    engine, waiter = store._engine, ThreadWaiter()
+    at = store.read("/a", "now")
+    assert engine.run(lambda seen: engine.park(seen, "/a", at, waiter))
+    machine.clock.advance(1000)
+    engine.attempt(lambda seen: engine.operations.current(seen, "/a"))  # logged, not yet durable
+    assert engine.log.staged_lsn > engine.log.durable_lsn
+    assert outcome_of(lambda: store.read("/a")) == "StreamNotFound"
 
 
 def access(machine):
