@@ -101,7 +101,8 @@ class Process:
         log = self.store._engine.log
         while log.failure is None:
             self.scheduler.wait_until(self._is_commit_due)
-            proves, self._proves = self._proves or self._committer.is_awaited, False
+            is_stalled = log.stall != 0  # then the last frame's proof may be what is tried again
+            proves, self._proves = self._proves or self._committer.is_awaited or is_stalled, False
             if log.commit_step(idle=proves):
                 continue
             if self._committer.is_awaited:
@@ -113,7 +114,7 @@ class Process:
     def _is_commit_due(self) -> bool:
         log = self.store._engine.log
         is_wanted = self._proves or self._committer.is_awaited or log.failure is not None
-        return is_wanted or log.staged_lsn > log.durable_lsn
+        return is_wanted or log.stall != 0 or log.staged_lsn > log.durable_lsn
 
     def _chore_thread(self, name: str, stop: Any) -> ScheduledThread:
         return ScheduledThread(self.scheduler, name, lambda: self._keep_house(name, stop))
