@@ -241,7 +241,7 @@ def verify_names(
     for name in store.disk.list_directory(store.directory.segments):
         match = SEGMENT_NAME.fullmatch(name)
         file = f"segments/{name}"
-        if name.endswith(".seg.tmp"):
+        if name.endswith(".tmp"):
             findings.add("segment-leftover", "a flush or compaction that was cut short", file)
         elif match is None:
             findings.add("foreign-file", "not a segment's name", file)

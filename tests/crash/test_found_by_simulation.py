@@ -18,6 +18,7 @@ from simulation.stores import LIMITS, Clock, abandon, new_disk, open_store
 from simulation.workload import Operation, outcome_of
 
 TTL = 1000  # seconds
+CHANGED = "/data/segments/changed.tmp"
 MERGE_CALLS = 22  # of a merge of two segments, up to the sync of their directory
 NOT_LOGGED = 1000 * TTL // 16 - 1  # ms after an access: the next one is only remembered
 
@@ -283,6 +284,30 @@ def test_what_a_merge_has_unlinked_does_not_come_back_after_its_sync_forgot(tmp_
                 store.compact(everything=True)
             assert machine.lose_power().list() == ["/a", "/b"], f"call {crash}, seed {seed}"
             machine.end(machine.disk.kill())
+
+
+def merge_twice(store):
+    for path in ("/a", "/b", "/c"):
+        store.create(path, initial_data=b"x")
+        store.flush()
+        store.compact(everything=True)
+
+
+def test_a_file_that_only_changes_a_directory_is_a_leftover(tmp_path):
+    before = Machine(tmp_path, 1)
+    merge_twice(before.open())
+    machine = Machine(tmp_path, 2)
+    machine.disk.faults = {before.disk.trace.index(("unlink", CHANGED)) + 1: errno.EIO}
+    store = machine.open()
+    with pytest.raises(OSError, match=r"changed\.tmp"):
+        merge_twice(store)
+    store.close()
+    machine.end(machine.disk.kill())
+    assert CHANGED in machine.disk.files()
+    assert all("cut short" in finding for finding in machine.verify())
+    machine.open()
+    assert CHANGED not in machine.disk.files()
+    before.end(before.disk.kill())
 
 
 def evict_all(store):
