@@ -42,6 +42,15 @@ class RowMissing(LookupError):
     """A stream is referred to by its id, and there is no row of it."""
 
 
+def binding_after_end(path: str, entry: Entry) -> Binding:
+    """What the end of a stream leaves at its path, as long as it cannot be logged."""
+    state = entry.reserved
+    if state is None or not state.ref_count:
+        return Binding(path, None, 0)
+    state = replace(state, soft_deleted=True)
+    return Binding(path, Entry(state, lsn=entry.lsn, visible=False), entry.lsn)
+
+
 class Change:
     """The part of a record that becomes visible, and dirty, once the record is durable."""
 

@@ -34,7 +34,7 @@ from ..protocol.retention import (
 )
 from ..protocol.state import ProducerState, StreamState
 from .body import Body
-from .catalog import Catalog, Change, has_unlogged_access
+from .catalog import Catalog, Change, binding_after_end, has_unlogged_access
 from .entry import Binding, Entry
 from .errors import ReadOnly, StorageError
 from .options import Limits
@@ -143,12 +143,12 @@ class Operations:
         binding = self._catalog.binding(path)
         entry = binding.reserved
         if entry is not None and self._expires(entry):
-            if self.write_refusal is not None:
-                return Binding(path, None, 0)  # cannot be logged now, but is over all the same
             try:
                 self._remove(seen, binding, entry, expired=True)
-            except LogFull:
-                return Binding(path, None, 0)
+            except (StorageError, LogFull):  # it is over all the same
+                left = binding_after_end(path, entry)
+                seen.note(left.lsn)
+                return left
         self._require_known(binding.reserved)
         seen.note(binding.lsn)
         if entry is not None:
