@@ -51,12 +51,10 @@ from .records import (
     TrimMeta,
     delete_meta,
     encode,
+    touch_interval_ms,
 )
 from .seen import Seen
 from .watchlist import Watchlist
-
-# Accesses are logged at most this often per TTL: the rest only moves the deadline in memory.
-TOUCHES_PER_TTL = 16
 
 # What frees space, or keeps damage from being served, is logged on a full disk, too.
 _FREEING = frozenset({Kind.DELETE, Kind.QUARANTINE})
@@ -142,18 +140,24 @@ class Operations:
         """The binding of a path, after the end of an expired stream was logged."""
         binding = self._catalog.binding(path)
         entry = binding.reserved
-        if entry is not None and self._expires(entry):
-            try:
-                self._remove(seen, binding, entry, expired=True)
-            except (StorageError, LogFull):  # it is over all the same
-                left = binding_after_end(path, entry)
-                seen.note(left.lsn)
-                return left
+        try:
+            self._end_if_over(seen, binding)
+        except (StorageError, LogFull):  # it is over all the same
+            assert entry is not None
+            left = binding_after_end(path, entry)
+            seen.note(left.lsn)
+            return left
         self._require_known(binding.reserved)
         seen.note(binding.lsn)
         if entry is not None:
             seen.note(entry.lsn)
         return binding
+
+    def _end_if_over(self, seen: Seen, binding: Binding) -> None:
+        """Raises: Cold; LogFull and StorageError if that cannot be logged now."""
+        entry = binding.reserved
+        if entry is not None and self._expires(entry):
+            self._remove(seen, binding, entry, expired=True)
 
     def _expires(self, entry: Entry | None) -> bool:
         """Whether the stream's time is over; waiting readers keep it alive (section 13)."""
@@ -177,6 +181,8 @@ class Operations:
         self, seen: Seen, request: CreateRequest, body: Body, boundaries: SourceBoundaries
     ) -> Stream:
         """``boundaries`` are those of the source, if it is to be a fork."""
+        # What it takes along has to be known: if it cannot be logged, neither can the creation.
+        self._end_if_over(seen, self._catalog.binding(request.path))
         binding = self.current(seen, request.path)
         path = request.forked_from
         source = None if path is None else self.current(seen, path).reserved
@@ -489,8 +495,3 @@ class Operations:
         )
         seen.note(lsn)
         return lsn
-
-
-def touch_interval_ms(ttl_seconds: int) -> int:
-    """How much later than logged the last access of a stream may have been."""
-    return 1000 * ttl_seconds // TOUCHES_PER_TTL

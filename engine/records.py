@@ -66,6 +66,15 @@ def delete_meta(removals: list[Removal], now_ms: int, expired: bool) -> DeleteMe
     )
 
 
+# Accesses are logged at most this often per TTL: the rest only moves the deadline in memory.
+TOUCHES_PER_TTL = 16
+
+
+def touch_interval_ms(ttl_seconds: int) -> int:
+    """How much later than logged the last access of a stream may have been."""
+    return 1000 * ttl_seconds // TOUCHES_PER_TTL
+
+
 class TouchMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An access that moved the deadline of a TTL (section 13)."""
 

@@ -39,7 +39,7 @@ from .entry import Binding, Entry
 from .errors import Damaged, OpenError, ReadOnly, StorageError
 from .leftovers import Leftovers
 from .metadata import Checkpoint, Metadata, SegmentEntry
-from .operations import Operations, touch_interval_ms
+from .operations import Operations
 from .options import KIB, MIB, FileStoreOptions, Limits
 from .projection import Projection
 from .records import (
@@ -52,6 +52,7 @@ from .records import (
     TouchMeta,
     TrimMeta,
     decode_meta,
+    touch_interval_ms,
 )
 from .reserve import Reserve, is_disk_full
 

@@ -10,7 +10,7 @@ import lmdb
 import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
-from durastream.engine.errors import OpenError, StorageError, StoreStalled
+from durastream.engine.errors import OpenError, StorageError, StoreFull, StoreStalled
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.verify import Verification
 from durastream.engine.waiting import ThreadWaiter
@@ -79,19 +79,24 @@ def date_after(clock, seconds):
     return datetime.fromtimestamp(clock.now // 1000 + seconds, UTC).isoformat()
 
 
+def fill_log(store, path):
+    while True:
+        store.append(path, bytes(20_000))
+
+
 def test_an_expired_source_is_gone_though_its_end_cannot_be_logged(machine):
     store = machine.open()
     store.create("/a", expires_at=date_after(machine.clock, 1))
     store.create("/fork", forked_from="/a")
     machine.disk.capacity = machine.disk.used
     with pytest.raises(StoreStalled):
-        while True:
-            store.append("/fork", bytes(20_000))
+        fill_log(store, "/fork")
     machine.clock.advance(1000)
     assert store.get("/a").soft_deleted
     assert outcome_of(lambda: store.append("/a", b"x")) == "StreamGone"
     assert outcome_of(lambda: store.create("/b", forked_from="/a")) == "ForkSourceGone"
-    assert outcome_of(lambda: store.create("/a")) == "StreamGone"
+    with pytest.raises(StoreFull):  # nothing can be logged, neither an end nor a beginning
+        store.create("/a")
 
 
 def test_a_waiting_reader_does_not_show_others_what_a_date_has_ended(machine):

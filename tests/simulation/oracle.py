@@ -17,8 +17,8 @@ from msgspec.structs import replace as changed
 
 from durastream.engine.memory_store import StreamStore
 from durastream.engine.memory_stream import Appends, MemoryStream
-from durastream.engine.operations import touch_interval_ms
 from durastream.engine.options import Limits
+from durastream.engine.records import touch_interval_ms
 from durastream.protocol.retention import too_many_below, too_old_below, trimmed
 from durastream.protocol.state import StreamState
 

@@ -16,8 +16,7 @@ from durastream._native.errors import LogFailed, LogFull, RecordTooLarge
 from durastream.engine.catalog import Cold
 from durastream.engine.errors import StorageError
 from durastream.engine.memory_stream import MemoryStream
-from durastream.engine.operations import touch_interval_ms
-from durastream.engine.records import Kind
+from durastream.engine.records import Kind, touch_interval_ms
 from durastream.protocol.errors import StreamError
 from durastream.protocol.expiry import is_expired
 from durastream.protocol.state import StreamState
