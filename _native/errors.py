@@ -25,5 +25,9 @@ class LogFailed(Exception):
         self.what = what
 
 
+class LogClosed(ValueError):
+    """The log is not open: nothing more becomes durable."""
+
+
 class TailMoved(ValueError):
     """The range begins below the tail: a flush moved it into a segment meanwhile."""

@@ -56,7 +56,7 @@ from .tail cimport Tail
 from .wal_format cimport FRAME_HEADER_SIZE, WAL_PAGE_SIZE, WAL_STORE_ID_SIZE
 from .wal_writer cimport WAL_PATH_SIZE_MAX, wal_close
 
-from .errors import LogFailed, LogFull, RecordTooLarge
+from .errors import LogClosed, LogFailed, LogFull, RecordTooLarge
 from .wal_types import Checkpoint
 
 cdef enum:
@@ -239,7 +239,7 @@ cdef class Log:
         failure = self.failure
         if failure is not None:
             raise LogFailed(*failure)
-        raise ValueError("the log is not open: recover() comes first, and nothing after close()")
+        raise LogClosed("the log is not open: recover() comes first, and nothing after close()")
 
     @property
     def stall(self):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from .._native.disk import Disk, PosixDisk
-from .._native.errors import LogFailed, LogFull, RecordTooLarge, TailMoved
+from .._native.errors import LogClosed, LogFailed, LogFull, RecordTooLarge, TailMoved
 from .._native.mapped_file import Reaper
 from .._native.segment import Segment, SegmentDamaged
 from ..protocol.errors import StreamError, StreamNotFound, TooLarge
@@ -234,6 +234,8 @@ class FileEngine:
                     raise self.stalled()
         except LogFailed as failure:
             raise self.failed() from failure
+        except LogClosed as closed:
+            raise trouble.closed(self.path) from closed
 
     def _commit(self, lsn: int) -> None:
         while self.log.durable_lsn < lsn:

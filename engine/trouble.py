@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from .._native.log import Log
-from .errors import StorageError, StoreBusy, StoreFailed, StoreFull, StoreStalled
+from .errors import StorageError, StoreBusy, StoreClosed, StoreFailed, StoreFull, StoreStalled
 from .options import FileStoreOptions
 from .reserve import DISK_FULL
 
@@ -31,6 +31,13 @@ def stalled(path: Path, log: Log) -> StoreStalled:
     return StoreStalled(
         f"{path}: no next file of the log: {os.strerror(log.stall)}; the write waits "
         "unacknowledged, and may yet come about: look before you send it again"
+    )
+
+
+def closed(path: Path) -> StoreClosed:
+    """A write was taken, and waited when the store was closed."""
+    return StoreClosed(
+        f"{path}: closed while a write waited to become durable; look before you send it again"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from durastream.engine import trouble
 from durastream.engine.file_engine import STALL_PATIENCE
 
 from .disk import SimulatedDisk
@@ -54,13 +55,14 @@ def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
 
 
 def wait_for_committer(scheduler: Scheduler, engine: Any, lsn: int) -> None:
-    """As long as a thread would. Raises: StoreFailed, StoreStalled."""
+    """As long as a thread would. Raises: StoreFailed, StoreStalled, StoreClosed."""
     log = engine.log
     end = engine.monotonic() + STALL_PATIENCE
 
     def is_over() -> bool:
         is_stalled = log.stall and engine.monotonic() >= end
-        return bool(log.durable_lsn >= lsn or log.failure is not None or is_stalled)
+        is_told = is_stalled or log.failure is not None or engine.is_released
+        return bool(log.durable_lsn >= lsn or is_told)
 
     if scheduler.current is None:
         while log.commit_step() and log.durable_lsn < lsn:
@@ -68,6 +70,8 @@ def wait_for_committer(scheduler: Scheduler, engine: Any, lsn: int) -> None:
     else:
         scheduler.wait_until(is_over)
     if log.durable_lsn < lsn:
+        if engine.is_released:
+            raise trouble.closed(engine.path)
         raise engine.failed() if log.failure is not None else engine.stalled()
 
 

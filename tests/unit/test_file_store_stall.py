@@ -4,13 +4,14 @@ import asyncio
 import errno
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
 from durastream._native.delegated_disk import DelegatedDisk
 from durastream.engine import file_engine, file_store_aio
-from durastream.engine.errors import StoreFull, StoreStalled
+from durastream.engine.errors import StoreClosed, StoreFull, StoreStalled
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB
 from support.segments import WatchedDisk
@@ -74,6 +75,24 @@ def stall(store, disk) -> bytes:
         except StoreStalled:
             return written
         written += BLOCK
+
+
+def test_a_write_that_waits_for_space_is_told_that_the_store_closes(store, disk, monkeypatch):
+    monkeypatch.setattr(file_engine, "STALL_PATIENCE", 60)
+    store._maintenance.stop()
+    store.create(A)
+    disk.is_full = True
+    with ThreadPoolExecutor() as pool:
+        writing = pool.submit(write_until_told, store)
+        while not store._engine.log.stall:
+            time.sleep(0.01)
+        store.close()
+        assert isinstance(writing.exception(), StoreClosed)
+
+
+def write_until_told(store):
+    while True:
+        store.append(A, BLOCK)
 
 
 def test_a_write_that_was_taken_is_told_that_it_may_yet_come_about(store, disk):
