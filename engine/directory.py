@@ -253,6 +253,8 @@ def _write_format(disk: Disk, path: Path, name: Path) -> bytes:
 
 def make_folders(disk: Disk, directory: DataDirectory, is_new: bool) -> None:
     """Have the folders of log and segments, and nothing in them that a crash left half made."""
+    if is_new:  # without FORMAT the folders would be somebody else's
+        sync_changed(disk, directory.path, "FORMAT.tmp")
     for folder in (directory.wal, directory.segments):
         if not disk.exists(folder):
             disk.make_directory(folder)

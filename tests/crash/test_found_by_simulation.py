@@ -19,6 +19,7 @@ from simulation.workload import Operation, outcome_of
 
 TTL = 1000  # seconds
 CHANGED = "/data/segments/changed.tmp"
+FORMAT_SYNC = 12  # the call of a first opening that makes the name durable
 MERGE_CALLS = 22  # of a merge of two segments, up to the sync of their directory
 NOT_LOGGED = 1000 * TTL // 16 - 1  # ms after an access: the next one is only remembered
 
@@ -161,6 +162,22 @@ def test_what_a_killed_process_made_is_made_durable_by_the_next(tmp_path):
             assert bytes(machine.lose_power().read("/a")) == b"acknowledged", f"call {call}"
         call += 1
     assert call > 15
+
+
+def test_nothing_is_made_in_a_directory_before_it_is_known_as_a_store(tmp_path):
+    for crash in range(1, 20):
+        for seed in range(4):
+            machine = Machine(tmp_path, 100 * crash + seed)
+            machine.disk.faults = {FORMAT_SYNC: "lost sync"}
+            with pytest.raises(OpenError):
+                machine.open()
+            assert machine.disk.met == [("sync_directory", "lost sync")]
+            machine.end(machine.disk.kill())
+            machine.disk.crash_at = crash
+            with contextlib.suppress(OpenError, OSError):
+                machine.open()
+            machine.lose_power().create("/a")
+            machine.end(machine.disk.kill())
 
 
 def syncs_of_spares(folder):
