@@ -72,6 +72,14 @@ class LogExtent(NamedTuple):
 
 def walk_log(disk: Disk, folder: Path, store_id: bytes, checkpoint: Checkpoint) -> LogExtent:
     """Walk the log behind a checkpoint. Raises: LogMoved, OSError."""
+    try:
+        return _walk(disk, folder, store_id, checkpoint)
+    except FileNotFoundError as error:  # recycled between the list of files and a look at one
+        where = os.path.relpath(error.filename, folder.parent)
+        raise LogMoved("the file is gone", where) from error
+
+
+def _walk(disk: Disk, folder: Path, store_id: bytes, checkpoint: Checkpoint) -> LogExtent:
     start = LogPosition(checkpoint.lsn, checkpoint.file_seq, checkpoint.position)
     try:
         scan = WalScan(disk, os.fspath(folder), store_id, start)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 
 import pytest
 
+from durastream._native.delegated_disk import DelegatedDisk
 from durastream._native.disk import PosixDisk
 from durastream.engine.backup import Backup
 from durastream.engine.backup_log import LogMoved, require_unmoved, walk_log
@@ -19,6 +21,7 @@ from durastream.engine.options import KIB, MIB
 from durastream.engine.restore import Restore
 from support.backups import back_up, check, restore, shown, verified
 from support.damage import flip, flip_at, log_file, picture, populate, segment_files
+from support.segments import WatchedDisk
 from support.stores import SMALL_LIMITS, SMALL_STORE, crash
 
 
@@ -176,6 +179,33 @@ def test_what_moves_away_is_looked_for_again(store, target, tmp_path, clock, mov
     verified(tmp_path / "restored")
     with open_restored(tmp_path / "restored", clock) as restored:
         assert shown(restored) == shown(store)
+
+
+def without_a_file(store, number):
+    """A disk where the log's file that is opened as the ``number``th has just been recycled."""
+    disk, opened = WatchedDisk(), []
+
+    def fail(name, _):
+        path = str(disk.calls[-1][1][:1])
+        if name == "open" and f"{store.path}/wal" in path:
+            opened.append(path)
+            return errno.ENOENT if len(opened) == number else 0
+        return 0
+
+    disk.fail = fail
+    return disk, opened
+
+
+def test_a_file_of_the_log_that_is_gone_whenever_it_is_opened_is_looked_for_again(store, tmp_path):
+    number = 1
+    while True:
+        disk, opened = without_a_file(store, number)
+        result = back_up(store.path, tmp_path / f"backups-{number}", disk=DelegatedDisk(disk))
+        if len(opened) < number:
+            break
+        assert result.attempt_count == 2
+        number += 1
+    assert number > 4
 
 
 def test_a_log_that_was_recycled_is_noticed_though_it_looks_whole(store, clock):
