@@ -65,6 +65,11 @@ def log_file(folder: Path) -> Path:
     return max((folder / "wal").glob("0*.wal"))
 
 
+def log_file_with(folder: Path, content: bytes) -> Path:
+    """The newest file of the log that holds something: a spare that is ready may be the newest."""
+    return max(p for p in (folder / "wal").glob("0*.wal") if content in p.read_bytes())
+
+
 def log_frames(path: Path) -> list[Frame]:
     return read_frames(path.read_bytes())[1]
 

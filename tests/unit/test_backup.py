@@ -20,7 +20,7 @@ from durastream.engine.metadata import SegmentEntry
 from durastream.engine.options import KIB, MIB
 from durastream.engine.restore import Restore
 from support.backups import back_up, check, restore, shown, verified
-from support.damage import flip, flip_at, log_file, picture, populate, segment_files
+from support.damage import flip, flip_at, log_file_with, picture, populate, segment_files
 from support.segments import WatchedDisk
 from support.stores import SMALL_LIMITS, SMALL_STORE, crash
 
@@ -311,7 +311,7 @@ def test_damage_in_a_segment_is_named_and_not_copied(store, target):
 def test_damage_in_the_log_is_named(store, target):
     store.append("/bad", b"another")
     crash(store)
-    flip_at(log_file(store.path), b"third;")
+    flip_at(log_file_with(store.path, b"third;"), b"third;")
     error = refused(store.path, target)
     assert "body of record" in str(error)
     assert error.where.startswith("wal/")
