@@ -232,10 +232,9 @@ class FileEngine:
             while not self.log.wait(lsn, STALL_PATIENCE):
                 if self.log.stall:
                     raise self.stalled()
-        except LogFailed as failure:
-            raise self.failed() from failure
-        except LogClosed as closed:
-            raise trouble.closed(self.path) from closed
+        except (LogFailed, LogClosed) as end:
+            is_closed = isinstance(end, LogClosed)
+            raise trouble.closed(self.path) if is_closed else self.failed() from end
 
     def _commit(self, lsn: int) -> None:
         while self.log.durable_lsn < lsn:
