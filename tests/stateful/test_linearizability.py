@@ -1,6 +1,6 @@
 """Everything at once on the same few streams, and each history is linearizable.
 
-docs/reliability.md, "Concurrency": the long form is benchmarks/linearizability.py.
+docs/reliability.md, "Concurrency and native code": the long form is benchmarks/linearizability.py.
 """
 
 from __future__ import annotations
