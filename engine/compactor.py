@@ -191,6 +191,7 @@ class Compactor:
 
     def _abandon_last(self) -> None:
         self._running.pop().compaction.abandon()
+        self._reserve.take_back()
 
     # -- what to do --------------------------------------------------------------------------
 
@@ -270,7 +271,6 @@ class Compactor:
         if self._retry_delay == _RETRY_DELAY_MIN:
             logger.error("compaction failed and is tried again: %s", error)
         self._is_in_trouble = True
-        self._reserve.take_back()
         self._retry_delay = min(2 * self._retry_delay, _RETRY_DELAY_MAX)
 
     def _end_trouble(self) -> None:

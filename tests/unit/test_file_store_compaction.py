@@ -335,7 +335,9 @@ def test_damage_stays_where_it_is_and_hits_its_own_stream_only(opener, tmp_path,
     assert contents(store, A) == b"a" * MIB + b"moreon!!!"
 
 
-def test_a_full_disk_gives_up_its_reserve_for_a_merge_that_frees_space(tmp_path, caplog):
+@pytest.fixture
+def mostly_dead(tmp_path):
+    """A store with a reserve and 3 MiB that a merge would free; its disk, where the reserve is."""
     disk = WatchedDisk()
     store = FileBackedStreamStore(
         tmp_path / "data", limits=SMALL_LIMITS, disk=DelegatedDisk(disk), threads=False,
@@ -349,6 +351,30 @@ def test_a_full_disk_gives_up_its_reserve_for_a_merge_that_frees_space(tmp_path,
     store.flush()
     store.delete(B)
     store.flush()
+    yield store, disk, reserve
+    disk.fail = lambda name, number: 0
+    store.close()
+
+
+def test_a_merge_that_cannot_be_made_gives_the_reserve_back(mostly_dead):
+    store, disk, reserve = mostly_dead
+
+    def full_then_unreadable(name, number):
+        if reserve.exists():
+            return errno.ENOSPC if name == "pwrite" else 0
+        return errno.EIO if name == "pread" else 0
+
+    disk.fail = full_then_unreadable
+    store.compact()
+    assert not reserve.exists()
+    disk.fail = lambda name, number: 0
+    store._maintenance.step()
+    assert reserve.exists()
+    assert not store._engine.disk_is_full
+
+
+def test_a_full_disk_gives_up_its_reserve_for_a_merge_that_frees_space(mostly_dead):
+    store, disk, reserve = mostly_dead
 
     def full(name, number):
         return errno.ENOSPC if name == "pwrite" and reserve.exists() else 0
@@ -358,7 +384,6 @@ def test_a_full_disk_gives_up_its_reserve_for_a_merge_that_frees_space(tmp_path,
     assert sum(segment.data_size for segment in segments(store)) == MIB
     disk.fail = lambda name, number: 0
     assert contents(store, A) == b"a" * MIB
-    store.close()
 
 
 def test_trouble_is_said_once_and_ends(opener, caplog):
