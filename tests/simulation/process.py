@@ -316,6 +316,7 @@ class Process:
         self._stop()
 
     def _stop(self) -> None:
+        self._counts["appends by a front end"] += self.clients.front_end_count
         self.witness.is_watching = False
         self.scheduler.end()
         self.disk.before_call = None

@@ -19,6 +19,8 @@ from durastream.engine.memory_stream import MemoryStream
 from durastream.engine.records import Kind, touch_interval_ms
 from durastream.protocol.errors import StreamError
 from durastream.protocol.expiry import is_expired
+from durastream.protocol.offset import format_offset
+from durastream.protocol.results import AppendResult
 from durastream.protocol.state import StreamState
 
 from .oracle import Clock, Oracle, last_accesses, set_clock, state_at, stream_at
@@ -31,13 +33,13 @@ class WatchedProjection:
     """A store's projection, which tells when what is visible moved."""
 
     def __init__(self, projection: Any, advanced: Callable[[], None]) -> None:
-        self._projection, self._advanced = projection, advanced
+        self.watched, self._advanced = projection, advanced
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._projection, name)
+        return getattr(self.watched, name)
 
     def advance(self, durable_lsn: int) -> None:
-        self._projection.advance(durable_lsn)
+        self.watched.advance(durable_lsn)
         self._advanced()
 
 
@@ -169,6 +171,15 @@ class Witness:
             return found
 
         return deciding
+
+    def note_append(self, lsn: int) -> None:
+        """An append was decided and logged in a step that nobody could look into."""
+        call = CALL.get()
+        if self.is_watching and call is not None:
+            path = call.operation.path
+            tail = self._engine.catalog.bindings[path].reserved.tail.end
+            self._logged = [lsn]
+            self._decided("append", path, AppendResult(format_offset(tail), True, False))
 
     def _decided(self, method: str, target: Any, found: Any) -> None:
         """The store decided ``found``; so must the oracle."""
