@@ -183,6 +183,12 @@ cdef int64_t delegated_unmap(
         return failed(disk, error)
 
 
+cdef int64_t delegated_resident(
+    void *context, const uint8_t *address, uint64_t size
+) noexcept nogil:
+    return 1                            # ``map`` made a copy of all of it
+
+
 cdef int64_t delegated_lock(void *context, int fd) noexcept with gil:
     cdef DelegatedDisk disk = <DelegatedDisk>context
     try:
@@ -234,8 +240,8 @@ cdef class DelegatedDisk(Disk):
             delegated_open, delegated_close, delegated_size, delegated_pread, delegated_forget,
             delegated_pwritev, delegated_sync, delegated_allocate, delegated_truncate,
             delegated_rename, delegated_unlink, delegated_make_directory,
-            delegated_sync_directory, delegated_map, delegated_unmap, delegated_lock,
-            delegated_wall_ms, delegated_monotonic_ns, delegated_random,
+            delegated_sync_directory, delegated_map, delegated_unmap, delegated_resident,
+            delegated_lock, delegated_wall_ms, delegated_monotonic_ns, delegated_random,
         )
 
     def list_directory(self, path):

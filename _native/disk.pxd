@@ -45,6 +45,10 @@ cdef struct DiskOps:
         void *context, int fd, uint64_t size, const uint8_t **address
     ) noexcept nogil
     int64_t (*unmap)(void *context, const uint8_t *address, uint64_t size) noexcept nogil
+    # 1 if no byte of a mapped range needs the medium at this moment, else 0.
+    int64_t (*resident)(
+        void *context, const uint8_t *address, uint64_t size
+    ) noexcept nogil
     int64_t (*lock)(void *context, int fd) noexcept nogil       # -EWOULDBLOCK if held elsewhere
     int64_t (*wall_ms)(void *context) noexcept nogil
     int64_t (*monotonic_ns)(void *context) noexcept nogil

@@ -25,6 +25,7 @@ cdef extern from "disk_os.h":
     int64_t disk_os_sync_directory(const char *path) nogil
     int64_t disk_os_map(int fd, uint64_t size, const uint8_t **address) nogil
     int64_t disk_os_unmap(const uint8_t *address, uint64_t size) nogil
+    int64_t disk_os_resident(const uint8_t *address, uint64_t size) nogil
     int64_t disk_os_lock(int fd) nogil
     int64_t disk_os_clock(clockid_t clock, int64_t per_second) nogil
     uint64_t disk_os_random() nogil
@@ -303,6 +304,12 @@ cdef int64_t posix_unmap(void *context, const uint8_t *address, uint64_t size) n
     return disk_os_unmap(address, size)
 
 
+cdef int64_t posix_resident(
+    void *context, const uint8_t *address, uint64_t size
+) noexcept nogil:
+    return disk_os_resident(address, size)
+
+
 cdef int64_t posix_lock(void *context, int fd) noexcept nogil:
     return disk_os_lock(fd)
 
@@ -328,8 +335,8 @@ cdef class PosixDisk(Disk):
         self.ops = DiskOps(
             posix_open, posix_close, posix_size, posix_pread, posix_forget, posix_pwritev,
             posix_sync, posix_allocate, posix_truncate, posix_rename, posix_unlink,
-            posix_make_directory, posix_sync_directory, posix_map, posix_unmap, posix_lock,
-            posix_wall_ms, posix_monotonic_ns, posix_random,
+            posix_make_directory, posix_sync_directory, posix_map, posix_unmap, posix_resident,
+            posix_lock, posix_wall_ms, posix_monotonic_ns, posix_random,
         )
 
     def list_directory(self, path):

@@ -105,6 +105,21 @@ static int64_t disk_os_unmap(const uint8_t *address, uint64_t size) {
     return munmap((void *)address, size) == -1 ? -errno : 0;
 }
 
+/* Whether no byte of a mapped range needs the medium now. A page may go again at any time. */
+static int64_t disk_os_resident(const uint8_t *address, uint64_t size) {
+    const uintptr_t page = 4096;        /* where pages are larger, some are asked for twice */
+    uintptr_t start = (uintptr_t)address & ~(page - 1), end = (uintptr_t)address + size;
+    unsigned char pages[256];
+    while (start < end) {
+        size_t part = end - start < sizeof(pages) * page ? end - start : sizeof(pages) * page, i;
+        if (mincore((void *)start, part, (void *)pages) == -1) return 0;
+        for (i = 0; i < (part + page - 1) / page; i++)
+            if (!(pages[i] & 1)) return 0;
+        start += part;
+    }
+    return 1;
+}
+
 static int64_t disk_os_lock(int fd) {
     int64_t result;
     DISK_CALL(result, flock(fd, LOCK_EX | LOCK_NB));

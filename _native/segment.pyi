@@ -77,6 +77,9 @@ class Segment:
     def read(self, index: int, start: int, end: int) -> memoryview:
         """The wire bytes [start, end), read-only, without a copy."""
 
+    def read_resident(self, index: int, start: int, end: int) -> memoryview | None:
+        """``read`` if that needs no disk at this moment, verified before and in memory."""
+
     def ends(self, index: int) -> memoryview:
         """The whole offset index of an extent: read-only u64, shape (message_count,)."""
 

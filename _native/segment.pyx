@@ -240,6 +240,19 @@ cdef class Segment:
         self.require(file, &extent, DATA_BLOCK, start, end)
         return view[extent.parts.data + start : extent.parts.data + end]
 
+    def read_resident(self, Py_ssize_t index, uint64_t start, uint64_t end):
+        cdef ExtentRef extent
+        cdef MappedFile file = self.refer_range(index, start, end, &extent)
+        start -= extent.entry.base
+        end -= extent.entry.base
+        if blocks_require(file, &extent, DATA_BLOCK, start, end) != LOADED:
+            return None
+        start += extent.parts.data
+        end += extent.parts.data
+        if not file.disk.ops.resident(file.disk.context, file.address + start, end - start):
+            return None
+        return self.view[start : end]
+
     def ends(self, Py_ssize_t index):
         cdef ExtentRef extent
         cdef MappedFile file = self.refer(index, &extent)

@@ -15,7 +15,7 @@ from ..protocol.retention import noted_append
 from ..protocol.state import ClosedBy, ProducerState, StreamState
 from .entry import Entry
 from .operations import Operations
-from .seen import Seen
+from .step import Seen
 
 
 def adopt(

@@ -50,8 +50,15 @@ cdef class Entry:
     cdef Position visible_position
     cdef bint visible_moved
     cdef bint takes_appends         # its reserved state is open, and nothing but appends changes it
+    cdef bint shows_plainly         # its visible state: no fork, no end by time, not removed
+    cdef bint is_closed             # the visible state
+    cdef uint64_t earliest
+    cdef list located               # (base, end, segment number, extent) that reads found, or None
+    cdef set boundaries             # positions that reads found to be ones, or None
     cdef Dirty dirty                # its row in the present or an older set, or None
 
+    cdef bint is_boundary(self, uint64_t position) except -1
+    cdef tuple extent_at(self, uint64_t position)
     cdef void move_reserved(self, uint64_t tail, int64_t accessed_at, uint64_t lsn) noexcept
     cdef void move_visible(self, uint64_t tail, int64_t accessed_at) noexcept
 

@@ -78,6 +78,13 @@ class Entry:
     def flushed(self, row: Dirty) -> None:
         """Let go of a row that was written."""
 
+    def learn(self, boundary: int, extents: list[tuple[int, int, int, int]]) -> None:
+        """Remember what a read found: a position handed out, and flushed ranges of the stream.
+
+        Args:
+            extents: base, end, segment's number and the extent's index in it.
+        """
+
     def fire(self) -> None:
         """Wake every reader parked here."""
 

@@ -9,7 +9,12 @@ cimport cython
 
 from msgspec.structs import replace
 
+from .._native.ends cimport BOUNDARY_APPEND
 from ..protocol.headers import is_json
+
+cdef enum:
+    BOUNDARIES_MAX = 64             # of one stream, then it begins anew
+    LOCATED_MAX = 64
 
 NOBODY = frozenset()                # few streams are waited for: no set of its own for each
 
@@ -89,8 +94,10 @@ cdef class Entry:
     @visible.setter
     def visible(self, state):
         self.visible_base, self.visible_moved = state, False
+        self.shows_plainly = state is not None and shows_plainly(state)
         if state is not None:
             self.visible_position = position_of(state)
+            self.earliest, self.is_closed = state.earliest, state.closed
 
     @property
     def is_plain(self):
@@ -113,6 +120,34 @@ cdef class Entry:
         if self.dirty is row:
             self.dirty = None
 
+    # -- what reads found -----------------------------------------------------------------
+
+    def learn(self, uint64_t boundary, list extents not None):
+        if self.boundaries is None or len(self.boundaries) >= BOUNDARIES_MAX:
+            self.boundaries = set()
+        self.boundaries.add(boundary)
+        if self.located is None or len(self.located) >= LOCATED_MAX:
+            self.located = []
+        for extent in extents:
+            if extent not in self.located:
+                self.located.append(extent)
+
+    cdef bint is_boundary(self, uint64_t position) except -1:
+        """Whether readers can have been given a position; False also if that is not known."""
+        if position == self.earliest:
+            return True
+        if position >= self.tail.start:
+            return self.tail.boundary(position) == BOUNDARY_APPEND
+        return self.boundaries is not None and position in self.boundaries
+
+    cdef tuple extent_at(self, uint64_t position):
+        """Where a flushed position was found before, newest first; None if it was not."""
+        if self.located is not None:
+            for extent in reversed(self.located):
+                if extent[0] <= position < extent[1]:
+                    return extent
+        return None
+
     # -- readers that wait ----------------------------------------------------------------
 
     def fire(self):
@@ -129,6 +164,16 @@ cdef class Entry:
     def unpark(self, waiter):
         if isinstance(self.waiters, set):
             self.waiters.discard(waiter)
+
+
+cdef bint shows_plainly(object state) except -1:
+    """Whether a read finds all bytes under this stream's id, and is no access that counts."""
+    return not (
+        state.soft_deleted
+        or state.source_id is not None
+        or state.ttl_seconds is not None
+        or state.expires_at_ms is not None
+    )
 
 
 cdef bint only_appends_change(object state) except -1:

@@ -7,12 +7,25 @@ from .entry cimport Entry
 from .projection cimport Projection
 
 
+# A stream as readers see it, and a range of it that reaches its tail.
+@cython.final
+cdef class Shown:
+    cdef readonly uint64_t start
+    cdef readonly uint64_t tail     # and the end of the range
+    cdef readonly uint64_t incarnation
+    cdef readonly bint is_closed
+    cdef readonly bint is_json
+    cdef readonly bytes content_type
+    cdef readonly list buffers      # the range's bytes; None from ``look``
+
+
 @cython.final
 cdef class FastPath:
     cdef object engine, operations, lock, now, catalog
     cdef Log log
     cdef Projection projection
     cdef int depth_max              # nesting of JSON bodies
+    cdef uint64_t pinned_size_max   # bytes
 
     # The LSN that the answer must wait for, and the stream's new tail; 0: not for this path, ask
     # the store. ``path`` is a stream's, as it is; ``body`` has at least one byte.
@@ -28,6 +41,20 @@ cdef class FastPath:
     ) except? 0
     # Answers that wait for an LSN up to this one may leave.
     cdef uint64_t visible_lsn(self) noexcept
+    # The bytes from an offset (no size: from the start) to the tail, if they are at most so many
+    # and need no disk; None: ask the store. It is no access that any rule counts.
+    cdef Shown read(
+        self,
+        const char *path,
+        Py_ssize_t path_size,
+        const char *offset,
+        Py_ssize_t offset_size,
+        uint64_t size_max,
+    )
+    # What HEAD tells, if that is all there is to tell; None: ask the store.
+    cdef Shown look(self, const char *path, Py_ssize_t path_size)
+    cdef Entry shown_entry(self, str path)
+    cdef list pieces(self, Entry entry, uint64_t start, uint64_t end)
     cdef Entry plain_entry(self, str path, const char *content_type, Py_ssize_t size)
     cdef uint64_t append_json(self, Entry entry, const char *body, Py_ssize_t size) except? 0
     cdef uint64_t log_append(

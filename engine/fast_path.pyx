@@ -1,9 +1,10 @@
-"""Appends for a front end on an event loop, decided and logged without a Python object each.
+"""Appends and reads for a front end on an event loop, without a Python object per rule.
 
-Serves what needs no rule: data alone, for a stream that is in memory, open, and without a time to
-end or retention (``Entry.is_plain``). Whatever else comes it leaves to the store, changing
-nothing, so that every refusal has one origin. It runs on the loop's thread and never waits for
-a disk (I9); the answer has to wait until ``visible_lsn`` reached the LSN returned (I1, I4).
+Serves what needs none: data alone, for a stream that is in memory, open, and without a time to
+end or retention; a range up to the tail, of bytes that are in memory. Whatever else comes it
+leaves to the store, changing nothing, so that every refusal has one origin. It runs on the
+loop's thread and never waits for a disk (I9); the answer to an append has to wait until
+``visible_lsn`` reached the LSN returned (I1, I4), a read shows what is visible only.
 """
 cimport cython
 from cpython.buffer cimport PyBUF_READ
@@ -12,7 +13,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from libc.string cimport memcmp, memcpy
 
-from .._native.errors import LogFailed, LogFull, RecordTooLarge
+from .._native.errors import LogFailed, LogFull, RecordTooLarge, TailMoved
 from ..protocol.errors import StreamError
 from ..protocol.json_body import is_json_text
 from ..protocol.payload import Payload, payload_or_refusal
@@ -20,8 +21,20 @@ from .body import INLINE_SIZE_MAX as _INLINE_SIZE_MAX
 from .entry cimport Binding
 from .plain_append cimport log_plain_append
 
+cdef enum:
+    OFFSET_SIZE = 33                # bytes: sixteen zeroes, "_", sixteen digits
+    OFFSET_NONE = -1
+    OFFSET_NOW = -2
+    OFFSET_START = -3
+
 cdef Py_ssize_t INLINE_SIZE_MAX = _INLINE_SIZE_MAX
 cdef tuple REFUSALS = (LogFailed, LogFull, RecordTooLarge, StreamError)
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Shown:
+    pass
 
 
 @cython.final
@@ -35,6 +48,7 @@ cdef class FastPath:
         self.log = engine.log
         self.projection = engine.projection
         self.depth_max = engine.limits.json_depth_max
+        self.pinned_size_max = engine.options.pinned_size_max
 
     def try_append(self, bytes path not None, bytes content_type not None, bytes body not None):
         cdef uint64_t tail = 0
@@ -94,6 +108,100 @@ cdef class FastPath:
         binding.used = True
         return entry
 
+    # -- reading --------------------------------------------------------------------------
+
+    def try_read(self, bytes path not None, bytes offset=b"", uint64_t size_max=4194304):
+        return self.read(
+            PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path),
+            PyBytes_AS_STRING(offset), PyBytes_GET_SIZE(offset), size_max,
+        )
+
+    def try_look(self, bytes path not None):
+        return self.look(PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path))
+
+    cdef Shown look(self, const char *path, Py_ssize_t path_size):
+        cdef str name = PyUnicode_DecodeASCII(path, path_size, NULL)
+        with self.lock:
+            entry = self.shown_entry(name)
+            if entry is None or entry.visible_base.retention is not None:
+                return None
+            return shown(entry)
+
+    cdef Shown read(
+        self,
+        const char *path,
+        Py_ssize_t path_size,
+        const char *offset,
+        Py_ssize_t offset_size,
+        uint64_t size_max,
+    ):
+        cdef Shown found
+        cdef Entry entry
+        cdef int64_t start = parse_offset(offset, offset_size)
+        cdef str name = PyUnicode_DecodeASCII(path, path_size, NULL)
+        if start == OFFSET_NONE:
+            return None
+        with self.lock:
+            entry = self.shown_entry(name)
+            if entry is None:
+                return None
+            found = shown(entry)
+            if start == OFFSET_START:
+                found.start = entry.earliest
+            elif start == OFFSET_NOW:
+                found.start = found.tail
+            elif entry.earliest <= <uint64_t>start <= found.tail:
+                found.start = <uint64_t>start
+                if found.start != found.tail and not entry.is_boundary(found.start):
+                    return None
+            else:
+                return None
+            if found.tail - found.start > size_max:
+                return None
+        # Without the lock: bytes never change, and that they moved shows.
+        found.buffers = self.pieces(entry, found.start, found.tail)
+        return found if found.buffers is not None else None
+
+    cdef Entry shown_entry(self, str path):
+        """The stream, if all that readers are shown of it lies under its own id."""
+        cdef Binding binding = self.catalog.bindings.get(path)
+        if binding is None or not self.engine.is_usable or self.engine.lost is not None:
+            return None
+        cdef Entry entry = binding.visible
+        if entry is None or not entry.shows_plainly or entry.quarantine is not None:
+            return None
+        binding.used = entry.used = True
+        return entry
+
+    cdef list pieces(self, Entry entry, uint64_t start, uint64_t end):
+        """The bytes [start, end), or None if one of them may need the disk."""
+        cdef list buffers = []
+        cdef tuple extent
+        cdef uint64_t stop
+        if end > entry.tail.start and self.log.pinned_size > self.pinned_size_max:
+            return None
+        while start < end:
+            if start >= entry.tail.start:
+                try:
+                    buffers += entry.tail.read(start, end)
+                except TailMoved:
+                    return None
+                return buffers
+            extent = entry.extent_at(start)
+            segment = None if extent is None else self.engine.by_number.get(extent[2])
+            if segment is None:
+                return None
+            stop = min(end, <uint64_t>extent[1])
+            try:
+                piece = segment.read_resident(extent[3], start, stop)
+            except ValueError:
+                return None         # closed meanwhile
+            if piece is None:
+                return None
+            buffers.append(piece)
+            start = stop
+        return buffers
+
     cdef uint64_t log_append(
         self, Entry entry, const void *data, uint64_t size, object sizes
     ) except? 0:
@@ -127,6 +235,32 @@ cdef class FastPath:
         return self.log_append(
             entry, PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire), payload.message_sizes
         )
+
+
+cdef Shown shown(Entry entry):
+    cdef Shown found = Shown.__new__(Shown)
+    found.start = found.tail = entry.visible_position.tail
+    found.incarnation = entry.stream_id
+    found.is_closed, found.is_json = entry.is_closed, entry.is_json
+    found.content_type = entry.content_type
+    return found
+
+
+cdef int64_t parse_offset(const char *offset, Py_ssize_t size) noexcept nogil:
+    """As ``protocol.offset.parse_offset``; OFFSET_NONE for what that refuses."""
+    cdef int64_t position = 0
+    cdef Py_ssize_t i
+    if size == 0 or (size == 2 and memcmp(offset, b"-1", 2) == 0):
+        return OFFSET_START
+    if size == 3 and memcmp(offset, b"now", 3) == 0:
+        return OFFSET_NOW
+    if size != OFFSET_SIZE or memcmp(offset, b"0000000000000000_", 17) != 0:
+        return OFFSET_NONE
+    for i in range(17, OFFSET_SIZE):
+        if not c"0" <= offset[i] <= c"9":
+            return OFFSET_NONE
+        position = 10 * position + (offset[i] - c"0")
+    return position
 
 
 cdef bint may_be_one_value(const char *body, Py_ssize_t size, int depth_max) noexcept nogil:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from .._native.disk import Disk, PosixDisk
 from .._native.errors import LogClosed, LogFailed, LogFull, RecordTooLarge, TailMoved
@@ -45,12 +45,11 @@ from .options import FileStoreOptions, Limits
 from .ranges import NeedsDisk, RangeReader, Span, View, first_damage
 from .records import QuarantineMeta
 from .recovery import Opened, open_store
-from .seen import Seen
+from .step import Outcome, Seen, Step
 from .step_clock import StepClock
 from .waiting import ThreadWaiter, Waiter
 
 Result = TypeVar("Result")
-Step = Callable[[Seen], Result]
 
 # Seconds for which a write waits for the backlog to shrink before it is refused, and between
 # its attempts: a writer faster than the disk is slowed down first.
@@ -59,27 +58,6 @@ BUSY_PATIENCE, BUSY_DELAY = 10.0, 0.02
 STALL_PATIENCE = 10.0  # seconds for which a write that was taken waits for space
 
 _MOVES_MAX = 1000  # a read that finds its bytes moved more often than this met a bug
-
-
-class Outcome(Generic[Result]):
-    """What a step decided; true for others to see once ``lsn`` is durable."""
-
-    __slots__ = ("_error", "_value", "lsn")
-
-    def __init__(self, value: Result | None, error: Exception | None, lsn: int) -> None:
-        self._value = value
-        self._error = error
-        self.lsn = lsn
-
-    @property
-    def is_busy(self) -> bool:
-        """Refused only because too much waits for the disk: worth another attempt."""
-        return isinstance(self._error, StoreBusy)
-
-    def result(self) -> Result:
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
 
 
 class FileEngine:
@@ -123,6 +101,7 @@ class FileEngine:
         self.checkpoint = opened.checkpoint
         self.segments: tuple[Segment, ...] = opened.segments  # newest first; replaced as a whole
         self.listed: dict[int, SegmentEntry] = opened.listed  # by number
+        self.by_number = {segment.number: segment for segment in self.segments}
         self.commit_lock = threading.Lock()  # of who changes checkpoint and segments
         self.reaper = Reaper()  # of segments that were replaced
         self.read_only = opened.read_only
@@ -302,9 +281,10 @@ class FileEngine:
         except StoreBusy:
             self.wants_flush = True  # then it is read from a segment
             raise
-        if state.ttl_seconds is not None:
+        if state.ttl_seconds is not None or reader.located:
             with self.lock:
                 self.operations.touch(entry)
+                entry.learn(start, reader.located)
         return ReadResult(
             offset=format_offset(start),
             next_offset=format_offset(chunk.end),
@@ -366,6 +346,7 @@ class FileEngine:
             self.listed |= {entry.number: entry for entry in entries}
             if segment is not None:
                 self.segments = (segment, *self.segments)
+                self.by_number[segment.number] = segment
 
     def replace_segments(self, old: Sequence[Segment], new: Segment, entry: SegmentEntry) -> None:
         """Have readers find a segment in place of others. Locked for commits."""
@@ -374,6 +355,7 @@ class FileEngine:
             self.listed = {n: e for n, e in self.listed.items() if n not in numbers}
             self.listed[entry.number] = entry
             self.segments = tuple(sorted({new, *self.segments} - {*old}, key=lambda x: -x.upto_lsn))
+            self.by_number = {segment.number: segment for segment in self.segments}
 
     # -- parked readers ----------------------------------------------------------------------
 

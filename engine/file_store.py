@@ -41,7 +41,7 @@ from .interrupted import is_closing
 from .maintenance import Maintenance
 from .options import FileStoreOptions, Limits
 from .scrub import Scrub, Scrubber
-from .seen import Seen
+from .step import Seen
 from .store_base import StoreBase
 from .transfer_format import Incoming
 from .transfer_in import Import

@@ -33,8 +33,9 @@ from .arguments import chunk_size, producer_request
 from .catalog import Cold
 from .errors import StorageError, StoreClosed
 from .fast_path import FastPath
-from .file_engine import BUSY_DELAY, BUSY_PATIENCE, STALL_PATIENCE, FileEngine, Step
+from .file_engine import BUSY_DELAY, BUSY_PATIENCE, STALL_PATIENCE, FileEngine
 from .ranges import NeedsDisk
+from .step import Step
 from .store_base import AsyncStoreBase
 from .waiting import LoopWaiter
 from .wakeup import WakeUp

@@ -20,7 +20,7 @@ from .errors import StorageError, StoreStalled
 from .file_engine import FileEngine
 from .flush import flush
 from .reserve import Reserve, is_disk_full
-from .seen import Seen
+from .step import Seen
 from .trimming import Trimming
 
 logger = logging.getLogger("durastream.maintenance")

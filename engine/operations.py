@@ -53,7 +53,7 @@ from .records import (
     encode,
     touch_interval_ms,
 )
-from .seen import Seen
+from .step import Seen
 from .watchlist import Watchlist
 
 # What frees space, or keeps damage from being served, is logged on a full disk, too.

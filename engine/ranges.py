@@ -135,6 +135,7 @@ class RangeReader:
         self._view = view
         self._may_wait = may_wait
         self._may_pin = may_pin
+        self.located: list[tuple[int, int, int, int]] = []  # extents of the stream's own
 
     # -- what positions are ------------------------------------------------------------------
 
@@ -245,6 +246,8 @@ class RangeReader:
             if index >= 0:
                 extent = segment.extent(index)
                 start, end = max(span.start, extent.base), min(span.end, extent.end)
+                if span.stream_id == self._view.state.stream_id:
+                    self.located.append((start, end, segment.number, index))
                 return Region(ExtentReader(segment, index), start, end)
         raise TailMoved
 

@@ -25,7 +25,7 @@ from .entry import Entry
 from .errors import BackupDamaged, StorageError
 from .file_engine import FileEngine
 from .ranges import RangeReader
-from .seen import Seen
+from .step import Seen
 from .transfer_format import Appended, Incoming, StreamLine
 from .transfer_out import producers_of
 

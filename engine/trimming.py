@@ -14,8 +14,9 @@ from ..protocol.retention import next_event_ms, too_many_below, too_old_below
 from ..protocol.state import StreamState
 from .catalog import Cold
 from .entry import Entry
-from .file_engine import FileEngine, Result, Step
+from .file_engine import FileEngine
 from .ranges import RangeReader
+from .step import Result, Step
 
 NEVER = 1 << 62  # Unix time, ms
 _STUCK_MAX = 10_000  # then they are all looked at once more

@@ -13,8 +13,8 @@ from typing import Any
 
 from durastream.engine.arguments import producer_request
 from durastream.engine.errors import StorageError
-from durastream.engine.file_engine import Outcome
 from durastream.engine.memory_store import StreamStore
+from durastream.engine.step import Outcome
 from durastream.engine.store import Store
 from durastream.protocol.errors import StreamError
 from durastream.protocol.offset import format_offset
