@@ -247,6 +247,7 @@ def copy_of(store: StreamStore, clock: Callable[[], int] | None = None) -> Strea
     own._by_id = {stream_id: copy_of_stream(each) for stream_id, each in streams._by_id.items()}
     own._by_path = {p: own._by_id[each.state.stream_id] for p, each in streams._by_path.items()}
     own._watchlist.put_back(streams._watchlist.deadlines)
+    own._watchlist.overlong = set(streams._watchlist.overlong)
     own._next_id = streams._next_id
     return copied
 
