@@ -59,6 +59,8 @@ cdef class Disk:
     cdef DiskOps ops
     cdef void *context
     cdef dict _names                # descriptor -> path, for error messages
+    cdef public object directory_lock               # of whoever syncs a directory
+    cdef readonly uint64_t directory_failures       # syncs of directories that failed
 
     cdef int64_t check(self, int64_t value, object name) except -1
     cdef object name_of(self, int fd)

@@ -1,3 +1,4 @@
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Self, TypeAlias, final
 
@@ -33,8 +34,21 @@ class Disk:
 
     def unlink(self, path: _Path) -> None: ...
     def make_directory(self, path: _Path) -> None: ...
-    def sync_directory(self, path: _Path) -> None:
-        """Make the names in a directory durable: files created, renamed and unlinked in it."""
+    directory_lock: AbstractContextManager[object]
+    """Held while a directory is synced; a simulator has its own."""
+
+    @property
+    def directory_failures(self) -> int:
+        """How many syncs of directories failed so far."""
+
+    def sync_directory(self, path: _Path, since: int | None = None) -> None:
+        """Make the names in a directory durable: files created, renamed and unlinked in it.
+
+        Args:
+            since: ``directory_failures`` from before the change. A sync that fails may make the
+                system forget what others changed, and theirs then succeeds all the same: given
+                this, it fails, too.
+        """
 
     def lock(self, fd: int) -> None:
         """Take the file's exclusive advisory lock; raises BlockingIOError if another holds it."""

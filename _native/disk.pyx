@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EIO, errno
 
 import os
+import threading
 
 cdef extern from "disk_os.h":
     ctypedef int clockid_t
@@ -107,6 +108,7 @@ cdef class Disk:
 
     def __cinit__(self, *args):
         self._names = {}
+        self.directory_lock = threading.Lock()
 
     cdef int64_t check(self, int64_t value, object name) except -1:
         if value < 0:
@@ -200,13 +202,18 @@ cdef class Disk:
             result = self.ops.make_directory(self.context, name)
         self.check(result, path)
 
-    def sync_directory(self, path):
+    def sync_directory(self, path, since=None):
         cdef bytes raw = os.fsencode(path)
         cdef const char *name = raw
         cdef int64_t result
-        with nogil:
-            result = self.ops.sync_directory(self.context, name)
+        with self.directory_lock:       # or one would believe what another's failure forgot
+            with nogil:
+                result = self.ops.sync_directory(self.context, name)
+            if result < 0:
+                self.directory_failures += 1
         self.check(result, path)
+        if since is not None and since != self.directory_failures:
+            raise OSError(EIO, "another sync of a directory failed meanwhile", path)
 
     def lock(self, int fd):
         cdef int64_t result

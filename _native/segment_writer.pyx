@@ -296,10 +296,11 @@ cdef class SegmentWriter:
             path=self.path, **self.identity, size=self.position, extent_count=self.entry_count,
             data_size=self.data_size, message_count=self.message_count,
         )
+        failures = self.disk.directory_failures
         try:
             self.disk.sync(self.fd)
             self.disk.rename(self.temporary, self.path)
-            self.disk.sync_directory(os.path.dirname(self.path) or ".")
+            self.disk.sync_directory(os.path.dirname(self.path) or ".", failures)
         except BaseException:
             self.abandon()
             # The rename may have happened, and may or may not survive: take it back.

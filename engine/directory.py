@@ -271,6 +271,7 @@ def sync_changed(disk: Disk, folder: Path, name: str) -> None:
     That may have been a process that was killed before its sync, or whose sync failed: then the
     system may have forgotten that there was something to write, until the next change.
     """
+    failures = disk.directory_failures
     disk.close(disk.open(folder / name, os.O_RDWR | os.O_CREAT))
     disk.unlink(folder / name)
-    disk.sync_directory(folder)
+    disk.sync_directory(folder, failures)

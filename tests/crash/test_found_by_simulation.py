@@ -326,6 +326,50 @@ def test_what_a_merge_has_unlinked_does_not_come_back_after_its_sync_forgot(tmp_
             machine.end(machine.disk.kill())
 
 
+def forget_at_next(machine, operation, path):
+    """Behind the next such call another thread's sync of the directory fails, and forgets it."""
+    disk, engine = machine.disk, machine.store._engine
+    call = getattr(disk, operation)
+
+    def calling(*arguments):
+        call(*arguments)
+        if path in arguments:
+            setattr(disk, operation, call)
+            disk.faults = {disk.call_count + 1: "lost sync"}
+            with contextlib.suppress(OSError):
+                engine.disk.sync_directory(engine.directory.segments)
+
+    setattr(disk, operation, calling)
+
+
+def test_a_flush_is_not_forgotten_with_the_sync_of_another_thread(machine):
+    store = machine.open()
+    store.create("/a", initial_data=b"acknowledged")
+    forget_at_next(machine, "rename", "/data/segments/00000000000000000001.seg")
+    assert not store._maintenance.try_flush()
+    assert store._maintenance.try_flush()
+    for _ in range(4):
+        assert bytes(machine.lose_power().read("/a")) == b"acknowledged"
+
+
+def test_what_a_merge_unlinks_is_not_forgotten_with_the_sync_of_another_thread(tmp_path):
+    for seed in range(4):
+        machine = Machine(tmp_path, seed)
+        store = machine.open()
+        for path in ("/a", "/b", "/c"):
+            store.create(path, initial_data=b"x")
+            store.flush()
+        store.compact(everything=True)
+        store.create("/d")
+        store.flush()
+        forget_at_next(machine, "unlink", CHANGED)
+        with pytest.raises(OSError, match="segments"):
+            store.compact(everything=True)
+        store.compact(everything=True)
+        assert machine.lose_power().list() == ["/a", "/b", "/c", "/d"]
+        machine.end(machine.disk.kill())
+
+
 def merge_twice(store):
     for path in ("/a", "/b", "/c"):
         store.create(path, initial_data=b"x")

@@ -42,6 +42,7 @@ def put_under(scheduler: Scheduler, store: Any, disk: SimulatedDisk) -> None:
     engine.commit_lock = store._maintenance._flush_lock = ScheduledLock(scheduler)
     store._maintenance.compactor._lock = ScheduledLock(scheduler)
     store._maintenance._reserve._lock = ScheduledLock(scheduler)
+    engine.disk.directory_lock = ScheduledLock(scheduler)
     store._closing = ScheduledLock(scheduler, is_reentrant=True)
     for name in LOOKS:
         setattr(engine.metadata, name, paused(scheduler, getattr(engine.metadata, name)))
