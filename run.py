@@ -53,6 +53,8 @@ usage: python3 run.py COMMAND [ARGUMENT…]
   sanitize KIND [ARGUMENT…]
                      run the tests under the compiler's sanitizers: address or threads
   bench [ARGUMENT…]  run the benchmarks; arguments go to pytest
+  bench --peers [ARGUMENT…]
+                     measure it beside other servers of the protocol
   build              make the environment and the compiled modules, no more
   clean              remove what the other commands made, except ./data
 
@@ -77,6 +79,10 @@ def main(arguments: list[str]) -> None:
     elif command == "sanitize":
         prepare(["test"])
         execute([".ci/sanitize.py", *rest], folder=ROOT)
+    elif command == "bench" and "--peers" in rest:
+        prepare(["test", "bench"])
+        rest.remove("--peers")
+        execute(["benchmarks/peers_bench.py", *rest], folder=ROOT)
     elif command == "bench":
         prepare(["test"])
         execute(["-m", "pytest", "benchmarks", "--benchmark-only", *rest], folder=ROOT)

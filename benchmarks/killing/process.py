@@ -39,6 +39,12 @@ class Process:
         """Whether it is not there, by its own or another's doing."""
         return self._process is None or self._process.poll() is not None
 
+    @property
+    def pid(self) -> int:
+        """Of its first process, which is also its session's and its group's number."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and return at once."""
         assert self._process is None, "it was not killed"
