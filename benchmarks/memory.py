@@ -1,6 +1,6 @@
 """Memory under pressure: what `durastream serve` holds while it is given too much.
 
-    .venv/bin/python benchmarks/memory.py writer bodies catchup sse --scale 0.2
+    .venv/bin/python benchmarks/memory.py writer bodies catchup sse streams --scale 0.2
 
 Each scenario starts a server of its own, puts it under pressure beside a client with small
 appends, and compares the most memory that it held (anonymous: mapped files apart) with the bound
@@ -32,6 +32,8 @@ KIB, MIB = 1024, 1024 * 1024
 PROCESS = 96 * MIB
 BACKLOG, PINNED, BODIES = 128 * MIB, (64 + 128) * MIB, (256 + 128) * MIB
 CONNECTION = 96 * KIB
+# Streams in memory though unused; while many are made, as many again since the last flush.
+STREAM, STREAMS_CACHED = 1 * KIB, 2 * 131_072
 
 
 def _writer(server: Server, scale: float) -> Outcome:
@@ -64,11 +66,19 @@ def _sse(server: Server, scale: float) -> Outcome:
     )  # fmt: skip
 
 
+def _streams(server: Server, scale: float) -> Outcome:
+    return scenarios.streams(
+        server, PROCESS + BACKLOG + STREAMS_CACHED * STREAM,
+        count=int(1_000_000 * scale), active=int(1000 * scale), seconds=60 * scale,
+    )  # fmt: skip
+
+
 SCENARIOS: dict[str, Callable[[Server, float], Outcome]] = {
     "writer": _writer,
     "bodies": _bodies,
     "catchup": _catchup,
     "sse": _sse,
+    "streams": _streams,
 }
 
 

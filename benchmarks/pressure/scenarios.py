@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from . import many
 from .healthy import HealthyClient
 from .live import LiveReader, connect
 from .outcome import Outcome
@@ -18,6 +20,7 @@ from .usage import MIB, Usage, Watch
 from .wire import Client
 from .writing import check_streams, flood, upload
 
+DESCRIPTORS_BESIDE = 40  # of segments that come and go, and the connections of the load
 SETTLE = 1.0  # seconds after the pressure, before memory is looked at again
 
 
@@ -126,6 +129,31 @@ def sse(
             reader.transport.abort()
 
     return under_watch("sse", server, bound, work)
+
+
+def streams(server: Server, bound: int, *, count: int, active: int, seconds: float) -> Outcome:
+    """Many streams, made as fast as they can be, of which a few are used afterwards."""
+
+    async def work(outcome: Outcome) -> None:
+        chosen = random.Random(1).sample(range(count), active)
+        took = await many.create(server.port, count)
+        outcome.facts["created, 1/s"] = round(count / took)
+        filled = Usage.of(server.pid)
+        rounds = await many.use(server.port, chosen, seconds)
+        used = Usage.of(server.pid)
+        outcome.facts["appends, 1/s"] = round(rounds * active / seconds)
+        outcome.facts["anonymous, MiB"] = [filled.anonymous // MIB, used.anonymous // MIB]
+        outcome.facts["descriptors"] = [filled.descriptors, used.descriptors]
+        outcome.facts["mappings"] = [filled.mappings, used.mappings]
+        if used.descriptors > filled.descriptors + DESCRIPTORS_BESIDE:
+            outcome.wrong.append(f"{used.descriptors} descriptors, {filled.descriptors} before")
+        outcome.answers, wrong = await asyncio.to_thread(
+            many.check, server.port, count, chosen, rounds
+        )
+        if wrong:
+            outcome.wrong.append(f"{wrong} streams do not hold what was written to them")
+
+    return under_watch("streams", server, bound, work)
 
 
 async def _write(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from memory import BACKLOG, BODIES, CONNECTION, PINNED, PROCESS
+from memory import BACKLOG, BODIES, CONNECTION, PINNED, PROCESS, STREAM
 from pressure import scenarios
 from pressure.outcome import Outcome
 from pressure.scenarios import Server
@@ -52,3 +52,10 @@ def test_event_streams_of_which_some_are_never_read(server):
     )
     check(outcome)
     assert outcome.after.descriptors <= outcome.before.descriptors + 20
+
+
+def test_many_streams_of_which_few_are_used(server):
+    bound = PROCESS + BACKLOG + 20_000 * STREAM
+    outcome = scenarios.streams(server, bound, count=5_000, active=100, seconds=2)
+    check(outcome)
+    assert outcome.answers["200, unused"] > 500

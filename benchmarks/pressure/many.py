@@ -1,0 +1,49 @@
+"""Scenario of many streams: a million, of which a few are used."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from many_streams import load, message, name, request
+from support.http_client import HttpClient
+
+UNUSED_CHECKED = 1000
+
+
+async def create(port: int, count: int) -> float:
+    """So many streams with a message each. Returns: how long it took, in seconds."""
+    began = time.monotonic()
+    await load(port, (request(b"PUT", index, message(0)) for index in range(count)), count)
+    return time.monotonic() - began
+
+
+async def use(port: int, active: Sequence[int], seconds: float) -> int:
+    """Append to the streams ``active``, round after round. Returns: how many rounds."""
+    until, rounds = time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        rounds += 1
+        await load(port, _round(active, rounds), len(active))
+    return rounds
+
+
+def _round(active: Sequence[int], number: int) -> Iterator[bytes]:
+    for index in active:
+        yield request(b"POST", index, message(number))
+
+
+def check(port: int, count: int, active: Sequence[int], rounds: int) -> tuple[Counter[str], int]:
+    """Read the active streams and as many others. Returns: answers, and streams that are wrong."""
+    others = random.Random(2).sample(range(count), min(count, UNUSED_CHECKED))
+    unused = sorted(set(others) - set(active))
+    written = b"".join(message(number) for number in range(rounds + 1))
+    answers: Counter[str] = Counter()
+    wrong = 0
+    with HttpClient(port) as client:
+        for indexes, content in ((active, written), (unused, message(0))):
+            for index in indexes:
+                wrong += client.read_all(name(index)) != content
+        answers["200, active"], answers["200, unused"] = len(active), len(unused)
+    return answers, wrong
