@@ -46,7 +46,7 @@ def binding_after_end(path: str, entry: Entry) -> Binding:
     """What the end of a stream leaves at its path, as long as it cannot be logged."""
     state = entry.reserved
     if state is None or not state.ref_count:
-        return Binding(path, None, 0)
+        return Binding(path, None, entry.lsn)
     state = replace(state, soft_deleted=True)
     return Binding(path, Entry(state, lsn=entry.lsn, visible=False), entry.lsn)
 

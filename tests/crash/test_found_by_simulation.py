@@ -100,6 +100,17 @@ def test_an_expired_source_is_gone_though_its_end_cannot_be_logged(machine):
         store.create("/a")
 
 
+def test_that_a_stream_is_over_is_told_once_it_was_durable(machine):
+    engine = machine.open()._engine
+    arguments = {"expires_at": date_after(machine.clock, 1)}
+    staged = Operation("create", "/a", arguments).stage(machine.store)
+    machine.clock.advance(1000)
+    engine.operations.write_refusal = StoreFull("nothing can be logged")
+    outcome = engine.attempt(lambda seen: engine.operations.visible(seen, "/a"))
+    assert outcome.result() is None
+    assert outcome.lsn == staged.lsn
+
+
 def test_a_waiting_reader_does_not_show_others_what_a_date_has_ended(machine):
     store = machine.open()
     store.create("/a", expires_at=date_after(machine.clock, 1))
