@@ -70,6 +70,32 @@ class StreamHttpProtocol(PatientProtocol):
         self._has_body = False
         self._resuming = False  # a second parser reads the body of an upgrade request
         self._active: Cycle | None = None
+        self._is_whole = False  # no byte of another request came behind the last one
+        self._was_upgraded = False
+
+    # -- for a front end that parses some requests itself ----------------------------------
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether all that was asked for is answered, and nothing more was begun."""
+        return (
+            self._is_whole
+            and self.cycle is not None
+            and self.cycle.response_complete
+            and not (self.pipeline or self.is_deaf or self.is_ending or self._was_upgraded)
+            and not self.transport.is_closing()
+        )
+
+    def leave(self) -> None:
+        """The next request is another's: nobody waits for it here."""
+        self._unset_keepalive_if_required()
+
+    def give_up_waiting(self) -> None:
+        """The time for the head of a request, begun elsewhere, is over."""
+        if self._in_head or self.cycle is None:
+            self._head_is_late()
+
+    # -- its end ---------------------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
         cycles = [self._active, *(cast(Cycle, cycle) for cycle, _ in self.pipeline)]
@@ -133,7 +159,7 @@ class StreamHttpProtocol(PatientProtocol):
 
     def _read_body_anew(self) -> None:
         """Let a fresh parser read the body that the present one would take for a request."""
-        self._resuming = True
+        self._resuming = self._was_upgraded = True
         framing = [
             name + b": " + value + b"\r\n"
             for name, value in self.headers
@@ -156,7 +182,7 @@ class StreamHttpProtocol(PatientProtocol):
     def on_message_begin(self) -> None:
         if self._resuming:
             return
-        self._in_head, self._has_body = True, False
+        self._in_head, self._has_body, self._is_whole = True, False, False
         self._head_size = self._received_size = self._host_count = self._discarded_size = 0
         super().on_message_begin()
 
@@ -209,7 +235,7 @@ class StreamHttpProtocol(PatientProtocol):
         if self.parser.should_upgrade() and self._has_body and not self._resuming:
             return  # said too early: see _read_body_anew
         self._resuming = False
-        self._follows_another = True
+        self._follows_another = self._is_whole = True
         if not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()

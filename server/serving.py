@@ -11,12 +11,14 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from .app import DurableStreamApp
-from .http import make_http_protocol
+from .fast_front import FastFront
+from .http import StreamHttpProtocol, make_http_protocol
 from .http_patience import HttpOptions
 
 TICK = 0.1  # seconds between two looks at the clock
@@ -34,6 +36,7 @@ class ServeOptions:
     forwarded_allow_ips: str | None = None
     root_path: str = ""
     access_log: bool = False
+    front: Literal["fast", "asgi"] = "fast"  # may hot requests go round the application?
     tls: dict[str, Any] = field(default_factory=dict)  # uvicorn's ssl_* options
 
 
@@ -43,15 +46,19 @@ class Serving(uvicorn.Server):
     def __init__(self, app: DurableStreamApp, options: ServeOptions) -> None:
         self._app = app
         self._wake = asyncio.Event()
-        http = HttpOptions(
+        self._front: FastFront | None = None
+        # What these ask for only the application sees.
+        self._is_plain = options.front == "asgi" or options.access_log or bool(options.root_path)
+        self._http = HttpOptions(
             base_headers=tuple(app.base_headers(None)),
             access_log=options.access_log,
             target_size_max=2 * app.config.limits.path_size_max,
         )
+        self._parser = make_http_protocol(self._http)
         super().__init__(
             uvicorn.Config(
                 app,
-                http=make_http_protocol(http),
+                http=cast(type[asyncio.Protocol], self._connect),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -67,6 +74,28 @@ class Serving(uvicorn.Server):
                 **options.tls,
             )
         )
+
+    def _connect(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> asyncio.Protocol:
+        """A protocol for one more connection."""
+        parser = self._parser
+
+        def make_parser() -> StreamHttpProtocol:
+            return parser(config, server_state, app_state, _loop)
+
+        if self._is_plain:
+            return make_parser()
+        if self._front is None:
+            loop = _loop or asyncio.get_running_loop()
+            self._front = FastFront(
+                self._app, self._http, make_parser, config, server_state, loop
+            )
+        return self._front.connect()
 
     async def run_on(self, sockets: list[socket.socket]) -> None:
         """Serve until ``stop``. The sockets are closed in the end."""
@@ -102,3 +131,5 @@ class Serving(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.drain()
         await super().shutdown(sockets)
+        if self._front is not None:
+            self._front.close()

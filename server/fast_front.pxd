@@ -1,0 +1,75 @@
+# The compiled front end: see fast_front.pyx.
+cimport cython
+from cpython.object cimport PyObject
+from libc.stddef cimport size_t
+from libc.stdint cimport uint64_t
+
+from ..engine.fast_path cimport FastPath
+from .fast_answers cimport Answers
+from .scanner cimport Head
+
+
+# An answer to an append that waits for the log. ``connection`` is a counted reference.
+cdef struct Due:
+    uint64_t lsn
+    uint64_t tail
+    PyObject *connection
+
+
+@cython.final
+cdef class FastFront:
+    cdef readonly object loop
+    cdef readonly object options    # HttpOptions
+    cdef object app
+    cdef object make_parser
+    cdef object server_state
+    cdef object limit_concurrency
+    cdef readonly Answers answers
+    cdef FastPath path              # None: everything goes to the application
+    cdef object aio
+    cdef bytes root
+    cdef size_t path_size_max
+    cdef uint64_t body_size_max
+    cdef bint any_origin            # answers do not depend on the Origin
+    cdef Due *due                   # a queue, in order of LSN
+    cdef size_t due_head, due_count, due_capacity
+    cdef set connections
+    cdef double now                 # of the loop's clock, as of the last look at all connections
+    cdef double keep_alive
+    cdef object timer
+
+    cdef bint is_ready(self) except -1
+    cdef int attach(self) except -1
+    cdef bint is_hot_path(self, const Head *head) noexcept
+    cdef int reserve(self) except -1
+    cdef void push(self, uint64_t lsn, uint64_t tail, FastConnection connection) noexcept
+    cdef FastConnection pop(self)
+
+
+@cython.final
+cdef class FastConnection:
+    cdef object __weakref__
+    cdef FastFront front
+    cdef object transport           # None: lost
+    cdef object parser              # uvicorn's connection, made when it is first needed
+    cdef bint is_cold               # what comes is the parser's
+    cdef bytes rest                 # received and not looked at yet
+    cdef bytes out                  # to be written
+    cdef size_t due                 # answers that wait for the log
+    cdef bint wants_parser          # as soon as nothing is due
+    cdef bint is_full               # the client does not take what was written
+    cdef bint is_ending
+    cdef bint was_used
+    cdef double since               # its last change, for the time-outs
+    cdef size_t stalled_size
+
+    cdef int process(self, bytes data) except -1
+    cdef Py_ssize_t request(self, const char *data, size_t size) except -2
+    cdef bint append(self, const Head *head, const char *body) except -1
+    cdef bint read(self, const Head *head) except -1
+    cdef int put(self, bytes answer) except -1
+    cdef int write(self) except -1
+    cdef int flush(self) except -1
+    cdef int hand_over(self, bytes data) except -1
+    cdef int go_on(self) except -1
+    cdef int check(self, double now) except -1

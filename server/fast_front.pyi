@@ -1,0 +1,40 @@
+import asyncio
+from collections.abc import Callable
+from typing import final
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from ..engine.errors import StorageError
+from .app import DurableStreamApp
+from .http import StreamHttpProtocol
+from .http_patience import HttpOptions
+
+@final
+class FastFront:
+    """What the connections of one event loop share. Made and used on that loop only.
+
+    Args:
+        make_parser: makes a connection for what the front end leaves to the application.
+    """
+
+    def __init__(
+        self,
+        app: DurableStreamApp,
+        options: HttpOptions,
+        make_parser: Callable[[], StreamHttpProtocol],
+        config: Config,
+        server_state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None: ...
+    def connect(self) -> asyncio.Protocol:
+        """A protocol for one more connection."""
+
+    def close(self) -> None:
+        """The loop serves no more."""
+
+    def committed(self) -> None:
+        """Answer the appends that are durable and visible by now."""
+
+    def failed(self, make_error: Callable[[], StorageError]) -> None:
+        """Nothing of what waits will become durable."""
