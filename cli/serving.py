@@ -143,6 +143,7 @@ def _options(settings: ServeSettings) -> ServeOptions:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         root_path=settings.root_path,
         access_log=settings.access_log,
+        front=settings.front,
         tls=tls,
     )
 

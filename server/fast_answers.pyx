@@ -9,11 +9,12 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE as _STATUS_LINE
 
 from .answer import JOIN_SIZE_MAX as _JOIN_SIZE_MAX
-from .answer import NO_STORE
-from .read import FRESH, REVALIDATE
+from .answer import NO_STORE as _NO_STORE
+from .read import FRESH as _FRESH
+from .read import REVALIDATE as _REVALIDATE
 
 cdef Py_ssize_t JOIN_SIZE_MAX = _JOIN_SIZE_MAX
 
@@ -26,7 +27,7 @@ cdef class Answers:
     def __init__(self, server_state, base_headers, str cache_scope not None):
         self.state = server_state
         self.base = lines_of(base_headers)
-        self.fresh = FRESH % cache_scope.encode("ascii")
+        self.fresh = _FRESH % cache_scope.encode("ascii")
         self.default_headers = None
 
     cdef int renew(self) except -1:
@@ -37,11 +38,11 @@ cdef class Answers:
         self.default_headers = self.state.default_headers
         common = lines_of(self.default_headers) + self.base
         self.appended = (
-            STATUS_LINE[204] + common + b"cache-control: " + NO_STORE
+            _STATUS_LINE[204] + common + b"cache-control: " + _NO_STORE
             + b"\r\nstream-next-offset: 0000000000000000_"
         )
-        self.found = STATUS_LINE[200] + common
-        self.not_modified = STATUS_LINE[304] + common
+        self.found = _STATUS_LINE[200] + common
+        self.not_modified = _STATUS_LINE[304] + common
         return 0
 
     cdef bytes append(self, uint64_t tail):
@@ -59,7 +60,7 @@ cdef class Answers:
         """200 to HEAD (section 4.4)."""
         self.renew()
         return b"%bcache-control: %b\r\ncontent-type: %b\r\n%b%b\r\n" % (
-            self.found, NO_STORE, shown.content_type, next_offset(shown.tail),
+            self.found, _NO_STORE, shown.content_type, next_offset(shown.tail),
             b"stream-closed: true\r\n" if shown.is_closed else b"",
         )
 
@@ -72,12 +73,12 @@ cdef class Answers:
         )
         if is_now:
             return self.body(shown, b"%bcache-control: %b\r\ncontent-type: %b\r\n%b" % (
-                self.found, NO_STORE, shown.content_type, position,
+                self.found, _NO_STORE, shown.content_type, position,
             ))
         own = b'"%x:%d:%d%b"' % (
             shown.incarnation, shown.start, shown.tail, b":c" if shown.is_closed else b"",
         )
-        cache = self.fresh if shown.is_closed else REVALIDATE
+        cache = self.fresh if shown.is_closed else _REVALIDATE
         if tag != NULL:
             if tag_size != <size_t>len(own) or memcmp(tag, PyBytes_AS_STRING(own), tag_size) != 0:
                 return None         # another tag, or a list of them: the application compares
@@ -109,7 +110,7 @@ cdef class Answers:
         cdef bytes content = b"".join(answer.body)
         self.renew()
         return b"%b%b%bcache-control: %b\r\n%bcontent-length: %d\r\n\r\n%b" % (
-            STATUS_LINE[answer.status], lines_of(self.default_headers), self.base,
+            _STATUS_LINE[answer.status], lines_of(self.default_headers), self.base,
             answer.cache_control, lines_of(answer.headers), len(content), content,
         )
 

@@ -18,13 +18,13 @@ cdef struct Due:
 
 @cython.final
 cdef class FastFront:
-    cdef readonly object loop
-    cdef readonly object options    # HttpOptions
+    cdef object loop
+    cdef object options             # HttpOptions
     cdef object app
     cdef object make_parser
     cdef object server_state
     cdef object limit_concurrency
-    cdef readonly Answers answers
+    cdef Answers answers
     cdef FastPath path              # None: everything goes to the application
     cdef object aio
     cdef bytes root

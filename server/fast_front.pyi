@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -9,6 +9,14 @@ from ..engine.errors import StorageError
 from .app import DurableStreamApp
 from .http import StreamHttpProtocol
 from .http_patience import HttpOptions
+
+@final
+class FastConnection(asyncio.Protocol):
+    """One connection; made by ``FastFront.connect``."""
+
+    def __new__(cls, front: FastFront) -> Self: ...
+    def shutdown(self) -> None:
+        """End as soon as everything under way is answered."""
 
 @final
 class FastFront:
@@ -27,11 +35,14 @@ class FastFront:
         server_state: ServerState,
         loop: asyncio.AbstractEventLoop,
     ) -> None: ...
-    def connect(self) -> asyncio.Protocol:
+    def connect(self) -> FastConnection:
         """A protocol for one more connection."""
 
     def close(self) -> None:
         """The loop serves no more."""
+
+    def watch(self) -> None:
+        """End connections that take too long; calls itself again."""
 
     def committed(self) -> None:
         """Answer the appends that are durable and visible by now."""

@@ -425,6 +425,8 @@ cdef class FastConnection:
                 data, self.rest = self.rest, b""
                 self.hand_over(data)
                 self.parser.give_up_waiting()
-        elif waited >= (self.front.keep_alive if self.was_used else self.front.options.head_timeout):
-            self.transport.close()
+        else:
+            patience = self.front.keep_alive if self.was_used else self.front.options.head_timeout
+            if waited >= patience:
+                self.transport.close()
         return 0

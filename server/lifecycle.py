@@ -38,6 +38,8 @@ class DurableStreamServer:
         public_url, cache_scope: see ``create_app``.
         shutdown_timeout: seconds that ``stop`` gives to answers under way.
         limit_concurrency: requests at once, waiting readers included; beyond, 503.
+        front: "asgi" has the application answer everything, as under another ASGI server;
+            "fast", the default, answers the usual requests without it, and alike.
 
     Raises: ValueError for options that exclude each other; from ``start`` AddressError and
     the store's OpenError.
@@ -61,6 +63,7 @@ class DurableStreamServer:
         cache_scope: Literal["public", "private"] = "public",
         shutdown_timeout: float = 10.0,
         limit_concurrency: int | None = None,
+        front: Literal["fast", "asgi"] = "fast",
     ) -> None:
         if store is not None and data_dir is not None:
             raise ValueError("store and data_dir exclude each other")
@@ -70,7 +73,7 @@ class DurableStreamServer:
         self._store = store
         self._owns_store = store is None
         self._options = ServeOptions(
-            shutdown_timeout=shutdown_timeout, limit_concurrency=limit_concurrency
+            shutdown_timeout=shutdown_timeout, limit_concurrency=limit_concurrency, front=front
         )
         self._make_app: Callable[[Store], DurableStreamApp] = lambda opened: create_app(
             opened,

@@ -8,7 +8,7 @@ httptools reads in another way (tests/unit/test_scanner.py, tests/wire/test_wire
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
 cdef extern from *:
     """
@@ -58,9 +58,7 @@ cdef Py_ssize_t scan_head(const char *data, size_t size, Head *head) noexcept no
     cdef const char *end = data + size
     cdef bint has_host = False
     cdef Py_ssize_t code
-    head.path.data = head.query.data = head.content_type.data = head.if_none_match.data = NULL
-    head.content_length = 0
-    head.has_length = head.has_origin = False
+    memset(head, 0, sizeof(Head))
     code = scan_line(&at, end, head)
     if code <= 0:
         return code

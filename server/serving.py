@@ -93,7 +93,7 @@ class Serving(uvicorn.Server):
         if self._front is None:
             loop = _loop or asyncio.get_running_loop()
             self._front = FastFront(
-                self._app, self._http, make_parser, config, server_state, loop
+                self._app, parser.options, make_parser, config, server_state, loop
             )
         return self._front.connect()
 

@@ -1,4 +1,4 @@
-"""Run the official suite once for each store; report its counts at the end."""
+"""Run the official suite once for each store and front end; report its counts at the end."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ Verdicts = dict[str, Verdict]
 COUNTS = pytest.StashKey[dict[str, str]]()
 
 
-@pytest.fixture(scope="session", params=["memory", "file"])
+@pytest.fixture(scope="session", params=["memory", "file", "asgi"])
 def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    """The suite's verdicts by name, against a server process over the store."""
+    """The suite's verdicts by name, against a server process."""
     folder = tmp_path_factory.mktemp("conformance")
     data_dir = None if request.param == "memory" else folder / "data"
-    with ServerProcess(data_dir, "--long-poll-timeout", "0.5") as server:
+    front = "asgi" if request.param == "asgi" else "fast"  # over the file store
+    with ServerProcess(data_dir, "--long-poll-timeout", "0.5", "--front", front) as server:
         found = run_suite(server.base_url, folder / "report.json")
     passed = sum(verdict.passed for verdict in found.values())
     counts = request.config.stash.setdefault(COUNTS, {})

@@ -21,28 +21,45 @@ _numbers = itertools.count()
 StartServer = Callable[..., DurableStreamServer]
 
 
-@pytest.fixture(scope="session", params=STORES)
-def wire_store(request, tmp_path_factory) -> Iterator[Store]:
+# The fast front end has the application serve the store in memory, and hands every request over.
+COMBINATIONS = [(name, "fast") for name in STORES] + [("file", "asgi")]
+
+
+@pytest.fixture(scope="session", params=COMBINATIONS, ids="-".join)
+def combination(request) -> tuple[str, str]:
+    """A store's name and a front end's."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def wire_store(combination, tmp_path_factory) -> Iterator[Store]:
     limits = Limits(body_size_max=BODY_SIZE_MAX)
     folder = tmp_path_factory.mktemp("wire") / "data"
-    store = STORES[request.param].open(folder, lambda: time.time_ns() // 1_000_000, limits)
+    store = STORES[combination[0]].open(folder, lambda: time.time_ns() // 1_000_000, limits)
     yield store
     store.close()
 
 
 @pytest.fixture(scope="session")
-def server(wire_store) -> Iterator[DurableStreamServer]:
-    with DurableStreamServer(0, store=wire_store, long_poll_timeout=LONG_POLL_TIMEOUT) as running:
+def front(combination) -> str:
+    return combination[1]
+
+
+@pytest.fixture(scope="session")
+def server(wire_store, front) -> Iterator[DurableStreamServer]:
+    with DurableStreamServer(
+        0, store=wire_store, long_poll_timeout=LONG_POLL_TIMEOUT, front=front
+    ) as running:
         yield running
 
 
 @pytest.fixture
-def start_server(wire_store) -> Iterator[StartServer]:
+def start_server(wire_store, front) -> Iterator[StartServer]:
     """Start servers with other options over the same store."""
     running: list[DurableStreamServer] = []
 
     def start(**options) -> DurableStreamServer:
-        server = DurableStreamServer(0, store=wire_store, **options)
+        server = DurableStreamServer(0, store=wire_store, front=front, **options)
         server.__enter__()
         running.append(server)
         return server
