@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from memory import BACKLOG, BODIES, CONNECTION, PINNED, PROCESS, STREAM
-from pressure import scenarios
+from pressure import many, scenarios
 from pressure.outcome import Outcome
 from pressure.scenarios import Server
 from pressure.usage import KIB, MIB
@@ -54,8 +54,11 @@ def test_event_streams_of_which_some_are_never_read(server):
     assert outcome.after.descriptors <= outcome.before.descriptors + 20
 
 
-def test_many_streams_of_which_few_are_used(server):
-    bound = PROCESS + BACKLOG + 20_000 * STREAM
-    outcome = scenarios.streams(server, bound, count=5_000, active=100, seconds=2)
+def test_many_streams_of_which_few_are_used(tmp_path):
+    many.create(tmp_path / "data", 5_000)
+    with ServerProcess(tmp_path / "data") as process:
+        bound = PROCESS + BACKLOG + 5_000 * STREAM
+        server = Server(process.port, process.pid)
+        outcome = scenarios.streams(server, bound, count=5_000, active=100, seconds=2)
     check(outcome)
     assert outcome.answers["200, unused"] > 500
