@@ -12,7 +12,7 @@ from durastream import FileBackedStreamStore
 from many_streams import load, message, name, request
 from support.http_client import ROOT, HttpClient
 
-UNUSED_CHECKED = 1000
+UNUSED_CHECKED = 200
 _PLAIN = dict.fromkeys(
     ("ttl_seconds", "expires_at", "forked_from", "fork_offset", "fork_sub_offset",
      "retention_seconds", "retention_bytes")
