@@ -55,6 +55,8 @@ usage: python3 run.py COMMAND [ARGUMENT…]
   bench [ARGUMENT…]  run the benchmarks; arguments go to pytest
   bench --peers [ARGUMENT…]
                      measure it beside other servers of the protocol
+  bench --instructions
+                     count those of hot operations; fails if there are more
   build              make the environment and the compiled modules, no more
   clean              remove what the other commands made, except ./data
 
@@ -79,10 +81,12 @@ def main(arguments: list[str]) -> None:
     elif command == "sanitize":
         prepare(["test"])
         execute([".ci/sanitize.py", *rest], folder=ROOT)
-    elif command == "bench" and "--peers" in rest:
+    elif command == "bench" and rest[:1] == ["--peers"]:
         prepare(["test", "bench"])
-        rest.remove("--peers")
-        execute(["benchmarks/peers_bench.py", *rest], folder=ROOT)
+        execute(["benchmarks/peers_bench.py", *rest[1:]], folder=ROOT)
+    elif command == "bench" and rest[:1] == ["--instructions"]:
+        prepare(["test"])
+        execute(["benchmarks/count_instructions.py", *rest[1:]], folder=ROOT)
     elif command == "bench":
         prepare(["test"])
         execute(["-m", "pytest", "benchmarks", "--benchmark-only", *rest], folder=ROOT)

@@ -1,0 +1,102 @@
+"""Guard the hot operations against getting slower, by instructions and not by time.
+
+Each operation of benchmarks/instructions/operations.py runs under a counter that steps through its
+thread, and must not take more than a tenth more instructions than benchmarks/instructions.json
+says. That is the same on a busy machine; another compiler or C library changes it a little.
+
+    python3 run.py bench --instructions             # compare; ends with 1 if one got slower
+    python3 run.py bench --instructions --update    # after a change that is meant
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from instructions.operations import CALLS, OPERATIONS, WINDOWS  # noqa: E402
+
+EXPECTED = HERE / "instructions.json"
+SLACK = 1.10
+FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror")
+
+Counts = dict[str, int]  # instructions of one call, by operation
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--update", action="store_true", help="write what was counted")
+    options = parser.parse_args(arguments)
+    expected: Counts = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
+    counted = count_all()
+    print(table(counted, expected))
+    if options.update:
+        EXPECTED.write_text(json.dumps(counted, indent=1) + "\n")
+        return 0
+    complaints = list(slower(counted, expected))
+    print("\n".join(complaints), file=sys.stderr, end="\n" if complaints else "")
+    return 1 if complaints else 0
+
+
+def slower(counted: Counts, expected: Counts) -> Iterator[str]:
+    """What got slower, or is not guarded; one line each."""
+    for name in sorted(counted.keys() | expected.keys()):
+        if name not in expected or name not in counted:
+            yield f"{name}: not in both the operations and {EXPECTED.name}; run with --update"
+        elif counted[name] > expected[name] * SLACK:
+            yield (
+                f"{name}: {counted[name]:,} instructions, {counted[name] / expected[name]:.2f} "
+                f"times the {expected[name]:,} that were expected"
+            )
+
+
+def table(counted: Counts, expected: Counts) -> str:
+    lines = [f"{'operation':12} {'instructions':>14} {'expected':>12}"]
+    for name, count in counted.items():
+        lines.append(f"{name:12} {count:14,} {expected.get(name, 0):12,}")
+    return "\n".join(lines)
+
+
+def count_all() -> Counts:
+    with tempfile.TemporaryDirectory(prefix="durastream-counter-") as folder:
+        counter = build(Path(folder))
+        nothing = count(counter, "nothing")
+        names = [name for name in OPERATIONS if name != "nothing"]
+        return {name: (count(counter, name) - nothing) // CALLS for name in names}
+
+
+def build(folder: Path) -> Path:
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    source, counter = HERE / "instructions" / "counter.c", folder / "counter"
+    command = [compiler.split()[0], *FLAGS, str(source), "-o", str(counter)]
+    subprocess.run(command, check=True)
+    return counter
+
+
+def count(counter: Path, name: str) -> int:
+    """Of the window that was disturbed least. Raises: RuntimeError."""
+    program = [sys.executable, "-P", str(HERE / "instructions" / "operations.py"), name]
+    answer = subprocess.run(
+        [str(counter), *program],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    counts = [int(line) for line in answer.stdout.split()]
+    if answer.returncode or len(counts) != WINDOWS:
+        raise RuntimeError(f"{name} ended with {answer.returncode} after {len(counts)} windows")
+    return min(counts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
