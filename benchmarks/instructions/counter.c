@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,11 +34,20 @@ static void become(char **command) {
     die(command[0]);
 }
 
+/* They take turns at every step; on one core that costs a third. */
+static void share_a_core(void) {
+    cpu_set_t core;
+    CPU_ZERO(&core);
+    CPU_SET(sched_getcpu(), &core);
+    sched_setaffinity(0, sizeof core, &core);
+}
+
 int main(int count, char **values) {
     if (count < 2) {
         fputs("usage: counter PROGRAM ARGUMENT...\n", stderr);
         return 2;
     }
+    share_a_core();
     pid_t child = fork();
     if (child == 0)
         become(values + 1);

