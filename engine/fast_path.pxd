@@ -51,6 +51,12 @@ cdef class FastPath:
         Py_ssize_t offset_size,
         uint64_t size_max,
     )
+    # The same for who was told of ``start`` before, of this very stream.
+    cdef Shown follow(self, bytes path, uint64_t incarnation, uint64_t start, uint64_t size_max)
+    # Have a Waiter fired at the next news of a stream, until ``unpark``; how it is now. None: it is
+    # not there, or not for this path.
+    cdef Shown park(self, bytes path, uint64_t incarnation, object waiter)
+    cdef int unpark(self, bytes path, object waiter) except -1
     # What HEAD tells, if that is all there is to tell; None: ask the store.
     cdef Shown look(self, const char *path, Py_ssize_t path_size)
     cdef Entry shown_entry(self, str path)

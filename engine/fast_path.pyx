@@ -202,6 +202,45 @@ cdef class FastPath:
             start = stop
         return buffers
 
+    # -- following ------------------------------------------------------------------------
+
+    cdef Shown follow(
+        self, bytes path, uint64_t incarnation, uint64_t start, uint64_t size_max
+    ):
+        cdef Shown found
+        cdef Entry entry
+        with self.lock:
+            entry = self.shown_entry(path.decode("ascii"))
+            if entry is None or entry.stream_id != incarnation:
+                return None
+            found = shown(entry)
+            if not entry.earliest <= start <= found.tail or found.tail - start > size_max:
+                return None
+            found.start = start
+        found.buffers = self.pieces(entry, start, found.tail)
+        return found if found.buffers is not None else None
+
+    cdef Shown park(self, bytes path, uint64_t incarnation, object waiter):
+        cdef Entry entry
+        with self.lock:
+            entry = self.shown_entry(path.decode("ascii"))
+            if entry is None or entry.stream_id != incarnation:
+                return None
+            entry.park(waiter)
+            self.engine.parked.add(waiter)
+            return shown(entry)
+
+    cdef int unpark(self, bytes path, object waiter) except -1:
+        cdef Binding binding
+        with self.lock:
+            self.engine.parked.discard(waiter)
+            binding = self.catalog.bindings.get(path.decode("ascii"))
+            if binding is not None and binding.visible is not None:
+                binding.visible.unpark(waiter)
+        return 0
+
+    # -- logging --------------------------------------------------------------------------
+
     cdef uint64_t log_append(
         self, Entry entry, const void *data, uint64_t size, object sizes
     ) except? 0:

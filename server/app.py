@@ -108,6 +108,11 @@ class DurableStreamApp:
         """The store; None as long as one to be opened was not."""
         return None if self._service is None else self._service.store
 
+    @property
+    def service(self) -> Service | None:
+        """What the handlers of an open store share."""
+        return self._service
+
     def drain(self) -> None:
         """End long-polls and event streams, so that their connections can close."""
         if self._service is not None:
@@ -217,7 +222,7 @@ class DurableStreamApp:
 
 async def _get(service: Service, request: Request) -> Answer:
     try:
-        query = parse_query(request)
+        query = parse_query(request.query())
     except StreamError as error:
         raise await service.refuse(request.path, error) from None
     if query.live == "sse":

@@ -26,7 +26,7 @@ from ..protocol.sse import (
     uses_base64,
 )
 from .answer import Answer, SendChunk
-from .asgi_types import Header
+from .asgi_types import Header, Receive
 from .live import LiveReader
 from .read import ReadRequest
 from .request import Request
@@ -52,7 +52,14 @@ async def event_stream(service: Service, request: Request, query: ReadRequest) -
     ]
     if uses_base64(first.content_type):
         headers.append((b"stream-sse-data-encoding", b"base64"))
-    events = EventStream(service, request, first, query.cursor)
+    events = EventStream(
+        service,
+        request.path,
+        request.receive,
+        first,
+        cursor=generate_response_cursor(query.cursor, service.config.cursor_options),
+        deadline=asyncio.get_running_loop().time() + service.config.sse_max_age,
+    )
     return Answer(200, headers, cache_control=b"no-cache", events=events.run)
 
 
@@ -60,31 +67,50 @@ class EventStream:
     """One connection, from its first event to its last."""
 
     def __init__(
-        self, service: Service, request: Request, first: ReadResult, cursor: str | None
+        self,
+        service: Service,
+        path: str,
+        receive: Receive,
+        first: ReadResult,
+        *,
+        cursor: str,
+        deadline: float,
     ) -> None:
         self._service = service
-        self._request = request
+        self._path = path
+        self._receive = receive
         self._first: ReadResult | None = first
         self._incarnation = first.incarnation
-        self._cursor = generate_response_cursor(cursor, service.config.cursor_options)
+        self.cursor = cursor  # of the next control event, or greater
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + service.config.sse_max_age
+        self._deadline = deadline
 
     async def run(self, send_chunk: SendChunk) -> None:
         """Send until the end of the stream, of the connection's time, or of the server."""
-        try:
-            async with LiveReader(self._service, self._request.receive) as reader:
-                await self._send_all(reader, send_chunk)
-        except StorageError as error:
-            if not isinstance(error, StoreClosed):
-                logger.error("%s: event stream ended: %s", self._request.path, error)
-        except StreamError:
-            pass  # deleted, expired or trimmed: the client learns it when it reconnects
+        await self._run(send_chunk, to_tail=False)
 
-    async def _send_all(self, reader: LiveReader, send_chunk: SendChunk) -> None:
+    async def run_to_tail(self, send_chunk: SendChunk) -> str | None:
+        """Send only what is missed, nothing if that is nothing; the offset of the tail.
+
+        None: it is at its end, as in ``run``.
+        """
+        return await self._run(send_chunk, to_tail=True)
+
+    async def _run(self, send_chunk: SendChunk, *, to_tail: bool) -> str | None:
+        try:
+            async with LiveReader(self._service, self._receive) as reader:
+                return await self._send_all(reader, send_chunk, to_tail=to_tail)
+        except StreamError as error:
+            log_end(self._path, error)
+            return None
+
+    async def _send_all(
+        self, reader: LiveReader, send_chunk: SendChunk, *, to_tail: bool
+    ) -> str | None:
         result, self._first = self._first, None  # the connection outlives its bytes
         assert result is not None
-        is_news = True  # even an empty first range is told: the client learns its offset
+        # Even an empty first range is told: the client learns its offset.
+        is_news = not to_tail
         while result.incarnation == self._incarnation:
             if is_news or result.size or result.closed:
                 buffers, result = await self._whole_characters(reader, result)
@@ -93,21 +119,24 @@ class EventStream:
                 await _send_chunks(reader, chunks, send_chunk)
                 is_news = False
             if result.closed or reader.has_ended:
-                return
+                return None
             if self._loop.time() >= self._deadline:
-                return
+                return None
             if not result.up_to_date:
                 result = await self._read(result.next_offset)
                 continue
+            if to_tail:
+                return result.next_offset
             following = await self._wait(reader, result, self._service.config.sse_heartbeat)
             if following is None:
-                return
+                return None
             result = following
             del following  # it would keep the bytes in memory while the next are waited for
             if not result.size and not result.closed:
                 is_news = self._loop.time() >= self._deadline  # a last control, fresh cursor
                 if not is_news:
                     await send_chunk(HEARTBEAT)
+        return None
 
     def _pair(
         self, buffers: Sequence[Bytes], result: ReadResult
@@ -135,8 +164,8 @@ class EventStream:
     def _next_cursor(self) -> str:
         """Never behind the last one sent (section 11, rule 2)."""
         current = calculate_cursor(self._service.config.cursor_options)
-        self._cursor = max(self._cursor, current, key=int)
-        return self._cursor
+        self.cursor = max(self.cursor, current, key=int)
+        return self.cursor
 
     async def _whole_characters(
         self, reader: LiveReader, result: ReadResult
@@ -163,7 +192,7 @@ class EventStream:
 
     async def _read(self, offset: str, max_bytes: int | None = None) -> ReadResult:
         size = max_bytes or self._service.config.sse_event_size
-        return await self._service.aio.read(self._request.path, offset, max_bytes=size)
+        return await self._service.aio.read(self._path, offset, max_bytes=size)
 
     async def _wait(
         self, reader: LiveReader, result: ReadResult, timeout: float, max_bytes: int | None = None
@@ -173,10 +202,16 @@ class EventStream:
         size = max_bytes or self._service.config.sse_event_size
         waited = await reader.wait(
             self._service.aio.wait_for_messages(
-                self._request.path, result.next_offset, int(timeout * 1000) + 1, max_bytes=size
+                self._path, result.next_offset, int(timeout * 1000) + 1, max_bytes=size
             )
         )
         return None if waited is None else waited.result
+
+
+def log_end(path: str, error: StreamError) -> None:
+    """Deleted, expired or trimmed: the client learns it when it reconnects."""
+    if isinstance(error, StorageError) and not isinstance(error, StoreClosed):
+        logger.error("%s: event stream ended: %s", path, error)
 
 
 async def _send_chunks(reader: LiveReader, chunks: Iterable[bytes], send_chunk: SendChunk) -> None:

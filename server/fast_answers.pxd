@@ -19,5 +19,6 @@ cdef class Answers:
     cdef int renew(self) except -1
     cdef bytes append(self, uint64_t tail)
     cdef bytes head(self, Shown shown)
+    cdef bytes events(self, bint base64)
     cdef list read(self, Shown shown, bint is_now, const char *tag, size_t tag_size)
     cdef list body(self, Shown shown, bytes head)

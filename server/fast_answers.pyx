@@ -64,6 +64,14 @@ cdef class Answers:
             b"stream-closed: true\r\n" if shown.is_closed else b"",
         )
 
+    cdef bytes events(self, bint base64):
+        """The head of an event stream (section 9.1)."""
+        self.renew()
+        return (
+            b"%bcache-control: no-cache\r\ncontent-type: text/event-stream\r\n"
+            b"x-accel-buffering: no\r\n%btransfer-encoding: chunked\r\n\r\n"
+        ) % (self.found, b"stream-sse-data-encoding: base64\r\n" if base64 else b"")
+
     cdef list read(self, Shown shown, bint is_now, const char *tag, size_t tag_size):
         """200 or 304 to a catch-up read that reaches the tail (sections 4.5 and 12)."""
         cdef bytes position, own

@@ -6,6 +6,7 @@ from libc.stdint cimport uint64_t
 
 from ..engine.fast_path cimport FastPath
 from .fast_answers cimport Answers
+from .fast_events cimport Feeds, Reader
 from .scanner cimport Head
 
 
@@ -26,6 +27,7 @@ cdef class FastFront:
     cdef object limit_concurrency
     cdef Answers answers
     cdef FastPath path              # None: everything goes to the application
+    cdef Feeds feeds                # with ``path``
     cdef object aio
     cdef bytes root
     cdef size_t path_size_max
@@ -55,6 +57,7 @@ cdef class FastConnection:
     cdef bint is_cold               # what comes is the parser's
     cdef bytes rest                 # received and not looked at yet
     cdef bytes out                  # to be written
+    cdef Reader reader              # while events are the answer
     cdef size_t due                 # answers that wait for the log
     cdef bint wants_parser          # as soon as nothing is due
     cdef bint is_full               # the client does not take what was written
@@ -67,6 +70,7 @@ cdef class FastConnection:
     cdef Py_ssize_t request(self, const char *data, size_t size) except -2
     cdef bint append(self, const Head *head, const char *body) except -1
     cdef bint read(self, const Head *head) except -1
+    cdef bint follow(self, const Head *head) except -1
     cdef int put(self, bytes answer) except -1
     cdef int write(self) except -1
     cdef int flush(self) except -1

@@ -18,6 +18,12 @@ class FastConnection(asyncio.Protocol):
     def shutdown(self) -> None:
         """End as soon as everything under way is answered."""
 
+    def events_ended(self) -> None:
+        """All events are written; the next request may have come already."""
+
+    def go_on_later(self) -> None:
+        """Look at it, from the loop."""
+
 @final
 class FastFront:
     """What the connections of one event loop share. Made and used on that loop only.

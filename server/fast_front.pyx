@@ -23,13 +23,20 @@ from .scanner cimport (
     scan_head,
 )
 
+from ..protocol.errors import StreamError
+from .read import parse_query
+from .request import query_fields
 from .status import refusal
+
+cdef extern from "string.h" nogil:
+    void *memmem(const void *data, size_t size, const void *wanted, size_t wanted_size)
 
 cdef enum:
     HEAD_SIZE_MAX = 16384           # bytes; larger ones are the parser's to judge
     BODY_SIZE_MAX = 65536           # bytes; of larger ones memory is accounted for, in the app
     READ_SIZE_MAX = 4194304         # bytes of one answer (engine.options.READ_SIZE_MAX)
     DUE_MAX = 256                   # of one connection, which then waits
+    REST_SIZE_MAX = 65536           # bytes kept behind a request that is still answered
     OFFSET_PREFIX_SIZE = 7          # "offset="
 
 
@@ -73,6 +80,7 @@ cdef class FastFront:
             self.timer = None
         if self.path is not None:
             self.path = None
+            self.feeds.close()
             self.aio.drop_fast_path(self)
 
     # -- the engine -----------------------------------------------------------------------
@@ -85,13 +93,19 @@ cdef class FastFront:
         self.aio = store.aio
         if hasattr(self.aio, "fast_path"):
             self.path = self.aio.fast_path(self)
+            self.feeds = Feeds(
+                self.path, self.app.service, self.answers, self.server_state, self.loop
+            )
         return 0
 
     cdef bint is_ready(self) except -1:
         if self.path is None:
             self.attach()
         if self.limit_concurrency is not None:
-            if len(self.server_state.tasks) + self.due_count >= self.limit_concurrency:
+            busy = len(self.server_state.tasks) + self.due_count
+            if self.feeds is not None:
+                busy += self.feeds.count
+            if busy >= self.limit_concurrency:
                 return False
         return self.path is not None
 
@@ -196,6 +210,9 @@ cdef class FastConnection:
     def connection_lost(self, exc):
         self.transport = None
         self.rest, self.out = b"", None
+        if self.reader is not None:
+            self.reader.lose()
+            self.reader = None
         self.front.connections.discard(self)
         self.front.server_state.connections.discard(self)
         if self.parser is not None:
@@ -215,6 +232,11 @@ cdef class FastConnection:
         if PyBytes_GET_SIZE(self.rest) > 0:
             data = self.rest + data
             self.rest = b""
+        if self.reader is not None:
+            self.rest = data        # another request, which has to wait
+            if PyBytes_GET_SIZE(data) > REST_SIZE_MAX:
+                self.transport.pause_reading()
+            return
         if self.wants_parser or self.is_full or self.due >= DUE_MAX:
             self.rest = data        # the transport had read on
             return
@@ -227,7 +249,10 @@ cdef class FastConnection:
             return
         self.since = self.front.now
         self.stalled_size = self.transport.get_write_buffer_size()
-        self.transport.pause_reading()
+        if self.reader is not None:
+            self.reader.set_full(True)
+        else:
+            self.transport.pause_reading()
 
     def resume_writing(self):
         self.is_full = False
@@ -235,7 +260,10 @@ cdef class FastConnection:
             self.parser.resume_writing()
             return
         self.since = self.front.now
-        self.go_on()
+        if self.reader is not None:
+            self.reader.set_full(False)
+        else:
+            self.go_on()
 
     # -- what the server calls ------------------------------------------------------------
 
@@ -244,7 +272,7 @@ cdef class FastConnection:
         self.is_ending = True
         if self.is_cold:
             self.parser.shutdown()
-        elif self.due == 0 and self.transport is not None:
+        elif self.due == 0 and self.reader is None and self.transport is not None:
             self.transport.close()
 
     # -- requests -------------------------------------------------------------------------
@@ -255,7 +283,7 @@ cdef class FastConnection:
         cdef size_t size = <size_t>PyBytes_GET_SIZE(data), done = 0
         cdef Py_ssize_t taken = 0
         while done < size:
-            if self.due >= DUE_MAX or self.is_full or self.is_ending:
+            if self.due >= DUE_MAX or self.is_full or self.is_ending or self.reader is not None:
                 break
             taken = self.request(at + done, size - done)
             if taken <= 0:
@@ -319,6 +347,8 @@ cdef class FastConnection:
         cdef list parts
         if self.due > 0 or head.content_length > 0:
             return False            # answers keep the order of requests
+        if head.method != METHOD_HEAD and memmem(offset, size, b"live=", 5) != NULL:
+            return self.follow(head)
         if head.method == METHOD_HEAD:
             shown = self.front.path.look(head.path.data, <Py_ssize_t>head.path.size)
             if shown is None:
@@ -346,6 +376,38 @@ cdef class FastConnection:
             if self.transport is not None:
                 self.transport.writelines(parts[1:])
         return True
+
+    cdef bint follow(self, const Head *head) except -1:
+        """Begin to answer with server-sent events; False if the application has to."""
+        cdef Reader reader
+        try:
+            query = parse_query(query_fields(head.query.data[:head.query.size]))
+        except StreamError:
+            return False
+        self.write()
+        reader = self.front.feeds.follow(
+            self, self.transport, head.path.data[:head.path.size], query
+        )
+        if reader is None:
+            return False
+        if reader.feed is not None:
+            self.reader = reader
+            if self.is_full:
+                reader.set_full(True)
+        self.front.server_state.total_requests += 1
+        return True
+
+    def events_ended(self):
+        """All events are written; the next request may have come already."""
+        self.reader = None
+        self.since = self.front.now
+        if self.is_ending:
+            self.transport.close()
+        else:
+            self.front.loop.call_soon(self.go_on_later)
+
+    def go_on_later(self):
+        self.go_on()
 
     # -- answers --------------------------------------------------------------------------
 
@@ -376,6 +438,8 @@ cdef class FastConnection:
         """Look again at what was left, if nothing stands against it any more."""
         cdef bytes data = self.rest
         if self.transport is None or self.is_full or self.due > 0 or self.is_cold:
+            return 0
+        if self.reader is not None:
             return 0
         if self.transport.is_closing():
             return 0
@@ -420,6 +484,8 @@ cdef class FastConnection:
                 if size >= self.stalled_size:
                     self.transport.abort()
                 self.stalled_size, self.since = size, now
+        elif self.reader is not None:
+            return 0                # it has a clock of its own
         elif PyBytes_GET_SIZE(self.rest) > 0:
             if waited >= self.front.options.head_timeout:
                 data, self.rest = self.rest, b""

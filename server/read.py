@@ -28,9 +28,8 @@ class ReadRequest:
     cursor: str | None
 
 
-def parse_query(request: Request) -> ReadRequest:
-    """Raises: InvalidRequest."""
-    query = request.query()
+def parse_query(query: dict[str, list[str]]) -> ReadRequest:
+    """``query`` is of ``Request.query``. Raises: InvalidRequest."""
     offsets, lives = query.get("offset", []), query.get("live", [])
     if len(offsets) > 1 or len(lives) > 1:
         raise InvalidRequest("offset and live may be given once")

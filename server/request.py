@@ -96,15 +96,7 @@ class Request:
 
         Raises: InvalidRequest.
         """
-        fields: dict[str, list[str]] = {}
-        text = self.scope["query_string"].decode("latin-1")
-        try:
-            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_QUERY_FIELDS_MAX)
-        except ValueError:
-            raise InvalidRequest(f"more than {_QUERY_FIELDS_MAX} query parameters") from None
-        for name, value in pairs:
-            fields.setdefault(name, []).append(value)
-        return fields
+        return query_fields(self.scope["query_string"])
 
     def base_url(self) -> str:
         """Scheme, host and mount prefix under which the client reached this server."""
@@ -156,6 +148,19 @@ class Request:
         budget.grow(self.body_size, self.body_size + len(chunk))
         self.body_size += len(chunk)
         return chunk
+
+
+def query_fields(query_string: bytes) -> dict[str, list[str]]:
+    """See ``Request.query``. Raises: InvalidRequest."""
+    fields: dict[str, list[str]] = {}
+    text = query_string.decode("latin-1")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_QUERY_FIELDS_MAX)
+    except ValueError:
+        raise InvalidRequest(f"more than {_QUERY_FIELDS_MAX} query parameters") from None
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return fields
 
 
 def _exceeds(announced: str, size_max: int) -> bool:

@@ -43,7 +43,9 @@ class Machine:
         self.disk, self.store = disk, None
 
     def verify(self):
-        verification = Verification(Path("/data"), DelegatedDisk(self.disk), self.metadata)
+        verification = Verification(
+            Path("/data"), DelegatedDisk(self.disk), self.metadata, probe=False
+        )
         for _ in verification.run():
             pass
         return [str(finding) for finding in verification.report.findings]

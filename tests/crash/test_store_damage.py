@@ -19,7 +19,7 @@ from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.metadata import id_key
 from durastream.engine.options import MIB, FileStoreOptions, Limits
 from support.damage import log_frames, lose_row, rows_of, write_row
-from support.stores import contents, crash, fill_spare
+from support.stores import contents, crash
 
 OPTIONS = FileStoreOptions(
     wal_file_size=2 * MIB,
@@ -31,12 +31,9 @@ OPTIONS = FileStoreOptions(
 MARK = b"the bytes that will be damaged"
 
 
-def open_store(folder: Path, *, threads: bool = True, **options):
+def open_store(folder: Path, **options):
     return FileBackedStreamStore(
-        folder,
-        limits=Limits(body_size_max=MIB // 2),
-        options=replace(OPTIONS, **options),
-        threads=threads,
+        folder, limits=Limits(body_size_max=MIB // 2), options=replace(OPTIONS, **options)
     )
 
 
@@ -54,7 +51,6 @@ def log_file(folder: Path) -> Path:
 @pytest.fixture
 def written(tmp_path):
     """A store whose log holds a good stream around the record to be damaged."""
-    fill_spare(open_store(tmp_path, threads=False))
     store = open_store(tmp_path)
     store.create("/good")
     store.create("/bad", initial_data=b"before;")

@@ -31,7 +31,7 @@ BAD, GOOD = 2, 1  # stream ids
 
 
 @pytest.fixture
-def data(settled, opener, tmp_path):
+def data(opener, tmp_path):
     """The folder of a store that was flushed, used again and killed."""
     store = opener()
     populate(store)
@@ -46,7 +46,7 @@ def data(settled, opener, tmp_path):
 
 
 @pytest.fixture
-def unflushed(settled, opener, tmp_path):
+def unflushed(opener, tmp_path):
     store = opener()
     populate(store)
     store.append("/good", b"third;")
@@ -54,10 +54,10 @@ def unflushed(settled, opener, tmp_path):
     return tmp_path / "data"
 
 
-def verify(folder):
+def verify(folder, *, probe=False):
     """The findings; nothing in the folder may have changed."""
     before = picture(folder)
-    verification = Verification(folder)
+    verification = Verification(folder, probe=probe)
     assert sum(verification.run()) <= verification.total_size
     assert picture(folder) == before
     return verification.report.findings
