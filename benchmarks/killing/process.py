@@ -35,12 +35,6 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def pid(self) -> int:
-        """Of the server, which must have been started."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
     def ended(self) -> bool:
         """Whether it is not there, by its own or another's doing."""
         return self._process is None or self._process.poll() is not None
