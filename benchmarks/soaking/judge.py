@@ -17,6 +17,7 @@ from itertools import combinations
 from .sample import Sample
 
 MIB = 1024 * 1024
+FLUSH_SIZE = 16 * MIB  # staged before it is flushed: memory goes up and down by so much
 MEMORY_MAX = (96 + 128) * MIB  # the process and its backlog: docs/operations.md, "Limits"
 DESCRIPTORS_MAX = 128
 SEGMENTS_MAX = 12 + 8  # at rest; and new ones while a large merge is under way
@@ -37,7 +38,7 @@ class Rule:
 
 
 RULES = (
-    Rule("anonymous", 0.10, 8 * MIB, is_of_process=True),
+    Rule("anonymous", 0.10, FLUSH_SIZE, is_of_process=True),
     Rule("descriptors", 0.10, 3, is_of_process=True),
     Rule("mappings", 0.10, 8, is_of_process=True),
     Rule("disk", 0.10, 64 * MIB),
