@@ -93,8 +93,8 @@ cdef inline bint keys_ascend(TreeKind kind, Key low, Key high, bint strictly) no
     return order < 0
 
 
-def check_pages(Disk disk not None, str path not None):
-    return _PageWalk(disk, path).check()
+def check_pages(Disk disk not None, str path not None, txn_id=None):
+    return _PageWalk(disk, path, txn_id).check()
 
 
 @cython.final
@@ -104,6 +104,7 @@ cdef class _PageWalk:
     cdef int fd
     cdef uint64_t file_size, page_size, page_count
     cdef uint64_t txn_id
+    cdef bint is_pinned                 # to the commit ``txn_id``, not to the newest
     cdef uint8_t *uses                  # PageUse of each page
     cdef uint8_t *stack                 # a page for each level
     cdef uint8_t *row                   # table, key and value of a row, as they are hashed
@@ -117,9 +118,9 @@ cdef class _PageWalk:
     cdef uint64_t where                 # a page's number
     cdef int64_t error
 
-    def __cinit__(self, Disk disk, str path):
-        self.disk, self.path = disk, path
-        self.fd = -1
+    def __cinit__(self, Disk disk, str path, txn_id):
+        self.disk, self.path, self.fd = disk, path, -1
+        self.is_pinned, self.txn_id = txn_id is not None, txn_id or 0
         self.fd = disk.open(path, os.O_RDONLY)
         self.file_size = disk.size(self.fd)
 
@@ -172,14 +173,13 @@ cdef class _PageWalk:
     # -- where to start -------------------------------------------------------------------
 
     cdef bint begin(self, LmdbMeta *meta) noexcept nogil:
-        """Find the newer meta page: the last commit wrote it."""
+        """Find the meta page that the last commit wrote, or the one that is pinned."""
         cdef LmdbMeta first, second
         self.page_size = LMDB_PAGE_SIZE_MIN
         if not self.load_meta(0, &first):
             return False
         self.page_size = first.free.pad
-        if self.page_size < LMDB_PAGE_SIZE_MIN or self.page_size > LMDB_PAGE_SIZE_MAX:
-            self.page_size = LMDB_PAGE_SIZE_MIN
+        if not LMDB_PAGE_SIZE_MIN <= self.page_size <= LMDB_PAGE_SIZE_MAX:
             return self.bad(0, b"impossible page size")
         if not self.load_meta(1, &second):
             return False
@@ -191,6 +191,10 @@ cdef class _PageWalk:
         meta[0] = first if first.txn_id > second.txn_id else second
         if first.txn_id + second.txn_id + 1 != 2 * meta.txn_id and meta.txn_id > 0:
             return self.bad(0, b"the meta pages are not those of the last two commits")
+        if self.is_pinned:
+            meta[0] = first if first.txn_id == self.txn_id else second
+            if meta.txn_id != self.txn_id:
+                return self.bad(0, b"two commits came since")
         self.txn_id, self.page_count = meta.txn_id, meta.last_page + 1
         if meta.last_page == 0:
             return self.bad(meta.txn_id % 2, b"its last page is a meta page")
@@ -205,9 +209,7 @@ cdef class _PageWalk:
         meta[0] = page.meta
         if page.header.number != number or page.header.flags != LMDB_META:
             return self.bad(number, b"not a meta page")
-        if meta.magic != LMDB_MAGIC:
-            return self.bad(number, b"not a meta page")
-        if meta.version != LMDB_VERSION or meta.address != 0:
+        if meta.magic != LMDB_MAGIC or meta.version != LMDB_VERSION or meta.address != 0:
             return self.bad(number, b"a meta page of another version")
         if meta.free.flags != LMDB_INTEGER_KEYS or meta.main.flags or meta.main.pad:
             return self.bad(number, b"a meta page with other flags")
@@ -307,9 +309,9 @@ cdef class _PageWalk:
             return self.bad(number, b"bears the number of another page")
         if header.flags != (LMDB_LEAF if is_leaf else LMDB_BRANCH):
             return self.bad(number, b"not the kind of page that it must be")
-        if header.lower % 2 or not LMDB_PAGE_HEADER_SIZE < header.lower <= header.upper:
-            return self.bad(number, b"impossible bounds of its nodes")
-        if header.upper > self.page_size:
+        if header.lower % 2 or header.upper > self.page_size or (
+            not LMDB_PAGE_HEADER_SIZE < header.lower <= header.upper
+        ):
             return self.bad(number, b"impossible bounds of its nodes")
         count = (header.lower - LMDB_PAGE_HEADER_SIZE) // 2
         for at in range(count):
@@ -449,10 +451,10 @@ cdef class _PageWalk:
         self, uint64_t number, Key key, const uint8_t *value, uint64_t size
     ) noexcept nogil:
         cdef uint64_t at, count
-        if size < 8 or load_u64(key.bytes) > self.txn_id:
+        if size < 8 or not 0 < load_u64(key.bytes) <= self.txn_id:
             return self.bad(number, b"not a list of free pages")
         count = load_u64(value)
-        if count > size // 8 - 1:
+        if count >= size // 8:
             return self.bad(number, b"not a list of free pages")
         for at in range(count):
             if not self.claim(load_u64(value + 8 * (at + 1)), 1, FREE):

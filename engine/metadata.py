@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from .._native.lmdb_types import Pages
 from ..protocol.retention import has_events, listed_event_ms
 from ..protocol.state import ProducerState, StreamState
 from .errors import Damaged
-from .metadata_file import check_file, check_size
+from .metadata_file import check_commit, check_file, check_size
 from .metadata_table import CHECKSUM_SIZE, StoredRow, Table, TableSum, Tally, trailer
 from .records import Row, decode_row, encode
 
@@ -114,7 +114,7 @@ class Metadata:
         shared: beside a store that has it open: change that table only.
         store_id: 16 bytes, of the store that it must belong to; empty if that is not known.
 
-    Raises: Damaged if a page of LMDB is (unless shared), or the file is another one.
+    Raises: Damaged if a page of LMDB is, or the file is another one.
     """
 
     def __init__(
@@ -132,7 +132,6 @@ class Metadata:
             check_size(directory / "data.mdb", read_only=True)
         else:
             self._pages = check_file(directory / "data.mdb", read_only)
-            self._require_own_tables()
         self._store_id = store_id
         self._env = lmdb.open(
             os.fspath(directory),
@@ -146,10 +145,19 @@ class Metadata:
             writemap=False,
         )
         try:
+            if shared:
+                self._pages = check_commit(directory / "data.mdb", self._newest)
+            self._require_own_tables()
             self._open_tables()
         except BaseException:
             self._env.close()  # LMDB opens a directory once in a process
             raise
+
+    @contextmanager
+    def _newest(self) -> Iterator[int]:
+        """Keep the pages of the newest commit from being used again; its transaction."""
+        with self._env.begin() as txn:
+            yield txn.id()
 
     def _require_own_tables(self) -> None:
         """Opening a table makes it if there is none: one whose name is damaged must be told first.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from .._native.disk import PosixDisk
@@ -20,6 +22,7 @@ _META_MAGIC = 0xBEEFC0DE
 _META_STRIDE_MAX = 65536  # LMDB's largest page
 _META = struct.Struct("<16x II 16x I 92x QQ")  # magic, version, page size, last page, txn id
 _UNWRITTEN_PAGES_MAX = 64
+_LOOKS_MAX = 5  # at a commit, while others are made
 
 
 def check_file(data_file: Path, read_only: bool) -> Pages | None:
@@ -31,14 +34,34 @@ def check_file(data_file: Path, read_only: bool) -> Pages | None:
     try:
         if data_file.stat().st_size == 0:
             return None
-        pages = check_pages(PosixDisk(), os.fspath(data_file))
+        pages = _walk(data_file, None)
     except FileNotFoundError:
         return None
+    check_size(data_file, read_only)
+    return pages
+
+
+def check_commit(data_file: Path, pin: Callable[[], AbstractContextManager[int]]) -> Pages:
+    """Walk the pages of a commit while others are made.
+
+    Args:
+        pin: keeps the newest commit's pages as they are, and tells its transaction.
+
+    Raises: Damaged.
+    """
+    for _ in range(_LOOKS_MAX - 1):  # what seems wrong may be a race: then not the second time
+        with suppress(Damaged), pin() as txn_id:
+            return _walk(data_file, txn_id)
+    with pin() as txn_id:
+        return _walk(data_file, txn_id)
+
+
+def _walk(data_file: Path, txn_id: int | None) -> Pages:
+    try:
+        return check_pages(PosixDisk(), os.fspath(data_file), txn_id)
     except PagesDamaged as damage:
         where = f"meta.lmdb/{data_file.name}, byte {damage.position}"
         raise Damaged(f"LMDB's {damage.what}", where) from damage
-    check_size(data_file, read_only)
-    return pages
 
 
 def check_size(data_file: Path, read_only: bool) -> None:

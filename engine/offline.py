@@ -26,7 +26,6 @@ from .directory import DataDirectory, open_existing
 from .errors import Damaged, DirectoryInUse, OpenError
 from .metadata import Checkpoint, Metadata
 from .options import FileStoreOptions
-from .row_probe import deadly_signal
 from .snapshot import Snapshot
 
 _PAGE = 4096
@@ -98,15 +97,12 @@ def open_offline(
     disk: Disk,
     metadata_path: Path | None = None,
     *,
-    probe: bool = True,
     in_use: bool = False,
 ) -> Iterator[Offline]:
     """Open ``path`` for looking, locked if possible.
 
     Args:
         metadata_path: LMDB's directory if ``disk`` is simulated.
-        probe: read the rows of a directory in use in another process first, which damaged
-            pages may kill.
         in_use: look also if somebody else has it open.
 
     Raises: DirectoryInUse, UnknownFormat, OpenError.
@@ -114,7 +110,7 @@ def open_offline(
     directory = open_existing(disk, path, in_use=in_use)
     found = Offline(disk, directory)
     try:
-        _open_rows(found, metadata_path or directory.metadata, probe)
+        _open_rows(found, metadata_path or directory.metadata)
         yield found
     finally:
         if found.metadata is not None:
@@ -131,7 +127,7 @@ def _never_logged(store: Offline) -> bool:
     )
 
 
-def _open_rows(found: Offline, rows: Path, probe: bool) -> None:
+def _open_rows(found: Offline, rows: Path) -> None:
     options = FileStoreOptions()
     file = "meta.lmdb/data.mdb"
     if not (rows / "data.mdb").exists():
@@ -140,13 +136,6 @@ def _open_rows(found: Offline, rows: Path, probe: bool) -> None:
         return
     metadata: Metadata | None = None
     try:
-        # Where nothing moves, all pages are walked in this process: that cannot kill it.
-        look = probe and found.in_use
-        if look and (signal := deadly_signal(rows, options.lmdb_map_size, in_use=True)):
-            found.trouble = Trouble(
-                f"LMDB's pages are damaged: reading them ends in {signal}", file
-            )
-            return
         if found.in_use:
             metadata = Snapshot(rows, map_size=options.lmdb_map_size)
         else:

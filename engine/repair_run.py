@@ -50,7 +50,6 @@ def repair_directory(
     disk: Disk | None = None,
     metadata_path: Path | None = None,
     *,
-    probe: bool = True,
     may_change: bool = True,
     close_doubtful: bool = False,
     watch: Watch = just_run,
@@ -60,7 +59,6 @@ def repair_directory(
 
     Args:
         disk, metadata_path, close_doubtful: see ``Repair``.
-        probe: see ``open_offline``.
         may_change: False: only say what would be done.
         watch: runs the steps.
         approve: asked before anything is changed; False leaves all as it is.
@@ -75,7 +73,7 @@ def repair_directory(
                 "finished before anything else can be said"
             )
         outcome.finished = repair.finish_interrupted()
-    verification = Verification(path, disk, metadata_path, probe=probe)
+    verification = Verification(path, disk, metadata_path)
     watch("Verifying", verification.total_size, verification.run())
     findings = verification.report.findings
     outcome.found = mendable(findings)
@@ -95,7 +93,7 @@ def repair_directory(
             return outcome
         watch("Repairing", repair.report.stream_count, repair.run())
     outcome.is_done = True
-    verification = Verification(path, disk, metadata_path, probe=probe)
+    verification = Verification(path, disk, metadata_path)
     watch("Verifying", verification.total_size, verification.run())
     outcome.left = mendable(verification.report.findings)
     return outcome

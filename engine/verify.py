@@ -69,7 +69,7 @@ class Verification:
     Args:
         disk: the seam that all is read through, but LMDB; None: the real disk.
         metadata_path: LMDB's directory if ``disk`` is simulated.
-        probe, in_use: see ``open_offline``.
+        in_use: see ``open_offline``.
         rate: bytes of segments a second to read at most; 0: as fast as it goes.
     """
 
@@ -79,14 +79,13 @@ class Verification:
         disk: Disk | None = None,
         metadata_path: Path | None = None,
         *,
-        probe: bool = True,
         in_use: bool = False,
         rate: int = 0,
     ) -> None:
         self._disk = disk or PosixDisk()
         self._path = path
         self._rows_path = metadata_path or path / "meta.lmdb"
-        self._probe, self._in_use = probe, in_use
+        self._in_use = in_use
         self._pace = Pace(rate)
         self._findings = Findings()
         self.report = Report(str(path))
@@ -104,7 +103,7 @@ class Verification:
         """
         try:
             with open_offline(
-                self._path, self._disk, self._rows_path, probe=self._probe, in_use=self._in_use
+                self._path, self._disk, self._rows_path, in_use=self._in_use
             ) as store:
                 self.report.store_id = store.directory.store_id.hex()
                 self.report.online = store.in_use

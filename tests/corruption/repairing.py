@@ -26,7 +26,7 @@ class RepairJudge:
         """What is broken. ``instead`` may be shown in place of what was, see ``Judge``."""
         write_files(self.folder, files)
         try:
-            outcome = repair_directory(self.folder, probe=False)
+            outcome = repair_directory(self.folder)
         except (StorageError, OSError) as error:
             return [f"repair: {type(error).__name__}: {error}"]
         broken = [f"repair left {found}" for found in outcome.left[:3]]

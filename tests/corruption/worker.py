@@ -6,6 +6,7 @@ silent is an outcome, too, and the next case gets a new one.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -53,8 +54,9 @@ class Worker:
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": str(TESTS)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
                 cwd=TESTS.parent,
+                start_new_session=True,  # an interrupt is the parent's to take
             )
         return self._process
 
@@ -74,6 +76,7 @@ def serve(seed: int) -> None:
     logging.disable(logging.CRITICAL)  # the store reports all that it finds
     with tempfile.TemporaryDirectory(prefix="durastream-corrupt-", dir=fast_folder()) as folder:
         matrix = Matrix(seed, Path(folder))
+        gc.freeze()  # the specimens stay
         for line in sys.stdin:
             name, number = line.rstrip("\n").split("\t")
             print(json.dumps(matrix.run(name, int(number))), flush=True)

@@ -108,7 +108,7 @@ class Run:
 
 
 def verify(disk, metadata):
-    verification = Verification(Path("/data"), DelegatedDisk(disk), metadata, probe=False)
+    verification = Verification(Path("/data"), DelegatedDisk(disk), metadata)
     for _ in verification.run():
         pass
     assert [found for found in verification.report.findings if found.code != "foreign-file"] == []

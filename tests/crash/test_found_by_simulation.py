@@ -43,9 +43,7 @@ class Machine:
         self.disk, self.store = disk, None
 
     def verify(self):
-        verification = Verification(
-            Path("/data"), DelegatedDisk(self.disk), self.metadata, probe=False
-        )
+        verification = Verification(Path("/data"), DelegatedDisk(self.disk), self.metadata)
         for _ in verification.run():
             pass
         return [str(finding) for finding in verification.report.findings]

@@ -19,7 +19,7 @@ from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.metadata import id_key
 from durastream.engine.options import MIB, FileStoreOptions, Limits
 from support.damage import log_frames, lose_row, rows_of, write_row
-from support.stores import contents, crash
+from support.stores import contents, crash, fill_spare
 
 OPTIONS = FileStoreOptions(
     wal_file_size=2 * MIB,
@@ -31,9 +31,12 @@ OPTIONS = FileStoreOptions(
 MARK = b"the bytes that will be damaged"
 
 
-def open_store(folder: Path, **options):
+def open_store(folder: Path, *, threads: bool = True, **options):
     return FileBackedStreamStore(
-        folder, limits=Limits(body_size_max=MIB // 2), options=replace(OPTIONS, **options)
+        folder,
+        limits=Limits(body_size_max=MIB // 2),
+        options=replace(OPTIONS, **options),
+        threads=threads,
     )
 
 
@@ -51,6 +54,7 @@ def log_file(folder: Path) -> Path:
 @pytest.fixture
 def written(tmp_path):
     """A store whose log holds a good stream around the record to be damaged."""
+    fill_spare(open_store(tmp_path, threads=False))
     store = open_store(tmp_path)
     store.create("/good")
     store.create("/bad", initial_data=b"before;")

@@ -46,9 +46,7 @@ def used(seed, folder, crash_at=None):
 
 def verify(disk, folder):
     before = disk.files()
-    verification = Verification(
-        Path("/data"), DelegatedDisk(disk), folder / "meta.lmdb", probe=False
-    )
+    verification = Verification(Path("/data"), DelegatedDisk(disk), folder / "meta.lmdb")
     for _ in verification.run():
         pass
     assert disk.files() == before

@@ -21,8 +21,8 @@ from support.busy_store import LOG_MARK, ROW_MARK, SEGMENT_MARK, busy_store
 SECONDS = float(os.environ.get("DURASTREAM_ONLINE_SECONDS", "5"))
 
 
-def verify(folder: Path, *, probe: bool = False) -> Report:
-    verification = Verification(folder, probe=probe, in_use=True)
+def verify(folder: Path) -> Report:
+    verification = Verification(folder, in_use=True)
     for _ in verification.run():
         pass
     assert verification.report.online
@@ -46,7 +46,7 @@ def test_a_store_at_work_has_no_findings(tmp_path):
     end, looks, seen = time.monotonic() + SECONDS, 0, set()
     with busy_store(tmp_path / "data"):
         while time.monotonic() < end:
-            report = verify(tmp_path / "data", probe=looks == 0)
+            report = verify(tmp_path / "data")
             assert [str(found) for found in report.findings] == []
             assert len(report.unchecked) == 1  # the log's very end
             seen.add(report.last_lsn)
@@ -75,9 +75,17 @@ def test_a_flip_in_a_segment_is_found(tmp_path):
 
 def test_a_flip_in_a_row_is_found(tmp_path):
     with busy_store(tmp_path / "data"):
-        flip_all(tmp_path / "data" / "meta.lmdb" / "data.mdb", ROW_MARK.encode())
+        value = bytes([0xD9, len(ROW_MARK)]) + ROW_MARK.encode()  # a string of MessagePack
+        flip_all(tmp_path / "data" / "meta.lmdb" / "data.mdb", value)
         found = {code for code, _ in only_damage(verify(tmp_path / "data"))}
         assert "row-damage" in found
+
+
+def test_a_damaged_page_is_found_without_dying(tmp_path):
+    with busy_store(tmp_path / "data", "--no-flush"):
+        rows = tmp_path / "data" / "meta.lmdb" / "data.mdb"
+        flip_all(rows, rows.read_bytes()[16384:16392])  # a page's number
+        assert only_damage(verify(tmp_path / "data")) == {("rows-unreadable", None)}
 
 
 def test_a_flip_in_a_frame_behind_the_checkpoint_is_found(tmp_path):

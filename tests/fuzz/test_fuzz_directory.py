@@ -64,7 +64,7 @@ def changed(original, changes):
 def use(original, allowed):
     """Open it, look at everything, write, flush and close; what it showed."""
     with suppress(*allowed):
-        for _ in Verification(original.folder, probe=True).run():
+        for _ in Verification(original.folder).run():
             pass
     shown = {}
     with suppress(*allowed):

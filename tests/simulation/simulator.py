@@ -196,9 +196,7 @@ class Simulation:
     def _verify(self, is_whole: bool) -> None:
         """`verify` finds no damage; after an orderly end, nothing at all."""
         self.counts["verifications"] += 1
-        verification = Verification(
-            Path("/data"), DelegatedDisk(self.disk), self.metadata, probe=False
-        )
+        verification = Verification(Path("/data"), DelegatedDisk(self.disk), self.metadata)
         with suppress(UnknownFormat):  # a crash came before it had a name
             for _ in verification.run():
                 pass

@@ -42,6 +42,7 @@ def _prepare(store: FileBackedStreamStore) -> None:
     store.flush()
     store.create("/new")
     store.append("/new", LOG_MARK)
+    store.append("/old", b"what proves the frame before it")
 
 
 def _write(store: FileBackedStreamStore, seed: int, end: threading.Event) -> None:

@@ -69,6 +69,16 @@ def contents(store: Store, path: str) -> bytes:
             return data
 
 
+def fill_spare(store: FileBackedStreamStore) -> None:
+    """Close a store without threads, and have its log go on in a file that is filled.
+
+    Else the log leaves its file for a filled one as soon as there is one, at any moment.
+    """
+    while store._engine.log.prepare_spare_step():
+        pass
+    store.close()
+
+
 def crash(store: FileBackedStreamStore) -> None:
     """Leave a store as a killed process does: nothing is flushed, the lock is let go."""
     engine = store._engine

@@ -9,7 +9,7 @@ from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.options import MIB, Limits
 from support.damage import populate
 from support.repair import seen
-from support.stores import SMALL_LIMITS, SMALL_STORE, ManualClock, crash
+from support.stores import SMALL_LIMITS, SMALL_STORE, ManualClock, crash, fill_spare
 
 
 @pytest.fixture
@@ -35,6 +35,20 @@ def opener(tmp_path, clock):
     yield open_store
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def settled(tmp_path, clock):
+    """Have the log of ``opener`` stay in one file."""
+    fill_spare(
+        FileBackedStreamStore(
+            tmp_path / "data",
+            limits=SMALL_LIMITS,
+            options=SMALL_STORE,
+            clock=clock,
+            threads=False,
+        )
+    )
 
 
 def flush_and_crash(store):

@@ -14,7 +14,7 @@ from support.stores import contents, crash
 
 
 @pytest.fixture
-def data(opener, tmp_path):
+def data(settled, opener, tmp_path):
     """Flushed, then used: an append by a producer, a fork, a stream made anew, a deletion."""
     store = opener()
     populate(store)

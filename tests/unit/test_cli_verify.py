@@ -21,7 +21,7 @@ from support.stores import crash
 
 
 @pytest.fixture
-def data(opener, tmp_path):
+def data(settled, opener, tmp_path):
     store = opener()
     populate(store)
     store.flush()

@@ -3,6 +3,8 @@
 import os
 import random
 import shutil
+import struct
+from contextlib import contextmanager
 
 import lmdb
 import pytest
@@ -11,6 +13,8 @@ from durastream._native.checksum import xxh64
 from durastream._native.disk import PosixDisk
 from durastream._native.lmdb_pages import check_pages
 from durastream._native.lmdb_types import Doubt, PagesDamaged
+from durastream.engine.errors import Damaged
+from durastream.engine.metadata_file import check_commit
 
 TABLES = ("few", "many")
 DISK = PosixDisk()
@@ -153,6 +157,94 @@ def test_the_pages_of_another_commit_are_damaged(tmp_path):
         check(tmp_path)
 
 
+@pytest.mark.parametrize("txn_id", [0, 1 << 40])
+def test_pages_that_no_transaction_can_have_freed_are_damage(tmp_path, txn_id):
+    """LMDB would use those of transaction 0 and go on listing them as free."""
+    write(tmp_path, 8)
+    raw = bytearray((tmp_path / "data.mdb").read_bytes())
+    page = 4096 * root_page(tmp_path, tree=0)
+    key = page + struct.unpack_from("<H", raw, page + 16)[0] + 8
+    assert 0 < struct.unpack_from("<Q", raw, key)[0] < 100
+    struct.pack_into("<Q", raw, key, txn_id)
+    (tmp_path / "data.mdb").write_bytes(raw)
+    with pytest.raises(PagesDamaged, match=r"free pages|not in order"):
+        check(tmp_path)
+
+
 def test_a_missing_file_is_not_damage(tmp_path):
     with pytest.raises(FileNotFoundError):
         check(tmp_path)
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """An environment that goes on committing, and what does it."""
+    write(tmp_path, 8)
+    with lmdb.open(str(tmp_path), max_dbs=8) as env:
+        few = env.open_db(b"few")
+
+        def commit():
+            with env.begin(write=True) as txn:
+                for key in (b"new", os.urandom(8)):
+                    txn.put(key, stored("few", key, os.urandom(2000)), db=few)
+
+        yield env, commit
+
+
+def test_a_pinned_commit_is_checked_beside_the_next_one(tmp_path, busy):
+    env, commit = busy
+    path = str(tmp_path / "data.mdb")
+    commit()
+    with env.begin() as pinned:
+        before = check_pages(DISK, path, pinned.id())
+        commit()
+        assert check_pages(DISK, path, pinned.id()) == before
+        assert check(tmp_path).tables["few"].row_count == before.tables["few"].row_count + 1
+        commit()
+        with pytest.raises(PagesDamaged, match="two commits came since"):
+            check_pages(DISK, path, pinned.id())
+
+
+def test_a_look_that_lost_the_race_is_taken_again(tmp_path, busy):
+    env, commit = busy
+    looks = []
+
+    @contextmanager
+    def pin():
+        with env.begin() as txn:
+            looks.append(txn.id())
+            if len(looks) < 3:
+                commit()
+                commit()
+            yield txn.id()
+
+    assert check_commit(tmp_path / "data.mdb", pin).txn_id == looks[-1]
+    assert len(looks) == 3
+
+
+def test_damage_is_there_at_every_look(tmp_path, busy):
+    env, _ = busy
+    flip(tmp_path / "data.mdb", env.stat()["psize"] * root_page(tmp_path))
+
+    @contextmanager
+    def pin():
+        with env.begin() as txn:
+            yield txn.id()
+
+    with pytest.raises(Damaged, match="bears the number of another page"):
+        check_commit(tmp_path / "data.mdb", pin)
+
+
+def root_page(folder, tree: int = 1) -> int:
+    """That of the tree of free pages, or of tables (1), as the newer meta page names it."""
+    raw = (folder / "data.mdb").read_bytes()
+    newer = max((0, 1), key=lambda page: struct.unpack_from("<Q", raw, 4096 * page + 144))
+    return int(struct.unpack_from("<Q", raw, 4096 * newer + 80 + 48 * tree)[0])
+
+
+def flip(path, position: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1]))

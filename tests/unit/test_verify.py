@@ -31,7 +31,7 @@ BAD, GOOD = 2, 1  # stream ids
 
 
 @pytest.fixture
-def data(opener, tmp_path):
+def data(settled, opener, tmp_path):
     """The folder of a store that was flushed, used again and killed."""
     store = opener()
     populate(store)
@@ -46,7 +46,7 @@ def data(opener, tmp_path):
 
 
 @pytest.fixture
-def unflushed(opener, tmp_path):
+def unflushed(settled, opener, tmp_path):
     store = opener()
     populate(store)
     store.append("/good", b"third;")
@@ -54,10 +54,10 @@ def unflushed(opener, tmp_path):
     return tmp_path / "data"
 
 
-def verify(folder, *, probe=False):
+def verify(folder):
     """The findings; nothing in the folder may have changed."""
     before = picture(folder)
-    verification = Verification(folder, probe=probe)
+    verification = Verification(folder)
     assert sum(verification.run()) <= verification.total_size
     assert picture(folder) == before
     return verification.report.findings
