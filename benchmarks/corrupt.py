@@ -3,9 +3,10 @@
 A case is one damage to one copy of a seeded store: a bit flipped, bytes zeroed or replaced, a
 sector lost or moved, a file cut, missing, older or another store's. It is verified, opened, read
 to the last byte, written to, and some are opened twice; docs/reliability.md says what is asked
-of it. Each is judged in a process of its own, which may not die nor hang. A table of all
-classes goes to stderr, a summary in JSON to stdout; status 1 if a promise was broken, with the
-command that repeats the case.
+of it. Each is judged in a process of its own, which may not die nor hang. A small class has fewer
+different cases than are drawn: each is judged once. A table of all classes goes to stderr, a
+summary in JSON to stdout, also if an interrupt (Ctrl-C) ends it early; status 1 if a promise was
+broken, with the command that repeats the case.
 
     .venv/bin/python benchmarks/corrupt.py --count 1000 --jobs 2
 """
@@ -13,7 +14,9 @@ command that repeats the case.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -31,7 +34,7 @@ from corruption.worker import Worker  # noqa: E402
 COMMAND = ".venv/bin/python benchmarks/corrupt.py"
 FOUND_BY = ("open", "read", "verify", "nobody", "death")
 SHOWN_MAX = 50  # broken promises
-BATCH = 25  # cases of one class that a worker does in a row
+BATCH = 100  # cases of one class that a worker does in a row
 
 
 class Tally:
@@ -41,19 +44,23 @@ class Tally:
         self.counts = {name: Counter[str]() for name in names}
         self.broken: list[dict[str, Any]] = []
         self.done = 0
+        self.stopping = False  # report what was done so far
 
     def add(self, name: str, number: int, outcome: dict[str, Any]) -> None:
         self.done += 1
         self.counts[name][outcome["found_by"]] += 1
+        self.counts[name]["different"] += "repeats" not in outcome
         if outcome["broken"]:
             self.counts[name]["broken"] += 1
             self.broken.append({"class": name, "number": number, **outcome})
+            print(f"broken: {name}, number {number}: {outcome['broken'][0]}", file=sys.stderr)
 
     def table(self) -> str:
-        head = f"{'class':44}{'cases':>8}" + "".join(f"{found:>8}" for found in FOUND_BY)
+        columns = ["cases", "different", *FOUND_BY]
+        head = f"{'class':44}" + "".join(f"{column:>10}" for column in columns)
         rows = [
-            f"{name:44}{sum(counts[found] for found in FOUND_BY):8}"
-            + "".join(f"{counts[found] or '':>8}" for found in FOUND_BY)
+            f"{name:44}{sum(counts[found] for found in FOUND_BY):10}{counts['different']:10}"
+            + "".join(f"{counts[found] or '':>10}" for found in FOUND_BY)
             for name, counts in self.counts.items()
         ]
         return "\n".join([head, *rows])
@@ -100,23 +107,22 @@ def main(arguments: list[str] | None = None) -> int:
 def run(seed: int, names: list[str], numbers: range, jobs: int) -> Tally:
     tally, progress = Tally(names), Progress(len(names) * len(numbers))
     workers = [Worker(seed) for _ in range(jobs)]
-    batches = [
-        (name, range(first, min(first + BATCH, numbers.stop)))
-        for first in range(numbers.start, numbers.stop, BATCH)
-        for name in names
-    ]
+    signal.signal(signal.SIGINT, lambda *_: setattr(tally, "stopping", True))
 
-    def job(worker: Worker, own: list[tuple[str, range]]) -> None:
-        for name, some in own:
-            for number in some:
+    def job(worker: Worker, own: list[str]) -> None:
+        """A class stays with one worker, which knows what it has judged before."""
+        for first in range(numbers.start, numbers.stop, BATCH):
+            some = range(first, min(first + BATCH, numbers.stop))
+            for name, number in itertools.product(own, some):
+                if tally.stopping:
+                    return
                 tally.add(name, number, worker.run(name, number))
                 progress.show(tally)
 
     try:
         with ThreadPoolExecutor(jobs) as pool:
             running: list[Future[None]] = [
-                pool.submit(job, worker, batches[index::jobs])
-                for index, worker in enumerate(workers)
+                pool.submit(job, worker, names[index::jobs]) for index, worker in enumerate(workers)
             ]
             for future in as_completed(running):
                 future.result()
@@ -140,10 +146,11 @@ def report(tally: Tally, seed: int, seconds: float) -> None:
         "seconds": round(seconds),
         "classes": len(tally.counts),
         "cases": tally.done,
+        "different": counts["different"],
         "broken": len(tally.broken),
         "found_by": {found: counts[found] for found in FOUND_BY},
         "by_class": {
-            name: {found: counts[found] for found in FOUND_BY if counts[found]}
+            name: {found: counts[found] for found in ("different", *FOUND_BY) if counts[found]}
             for name, counts in tally.counts.items()
         },
     }

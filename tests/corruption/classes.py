@@ -235,8 +235,8 @@ def _lmdb(classes: Classes, content: bytes) -> None:
         harm = Harm.STORE
         if piece.name in _HARMLESS:
             harm = Harm.NONE
-        elif piece.name == "lmdb branch: key":
-            harm = Harm.ANY  # another one between its neighbours leads to the same rows
+        elif piece.name in ("lmdb branch: key", "lmdb free: key"):
+            harm = Harm.ANY  # another one between its neighbours leads to the same rows, or pages
         elif words in _ROWS:
             harm = Harm.ROW
         classes.add(piece.name, harm, LMDB, piece.start, piece.end, piece.stream_id)

@@ -18,7 +18,16 @@ from durastream.engine.verify import Verification
 from durastream.protocol.errors import StreamError
 
 from .classes import LMDB, Harm
-from .specimen import Files, Shown, Specimen, observe, open_store, read_files, write_files
+from .specimen import (
+    Files,
+    Shown,
+    Specimen,
+    observe,
+    observe_path,
+    open_store,
+    read_files,
+    write_files,
+)
 
 EXTRA_PATH = "/written/afterwards"
 NEIGHBOURS_MAX = 0.2  # of all paths: what may be in doubt beside a row whose key may be damaged
@@ -52,6 +61,7 @@ class Judge:
         self.folder = folder
         self.outcome = Outcome()
         self.rewrites = False
+        self.looked_at = specimen.paths
         self.is_rolled_back = False  # then what came later is new, retries too
 
     def judge(
@@ -61,6 +71,7 @@ class Judge:
         stream_id: int | None = None,
         instead: dict[str, Shown] | None = None,
         again: bool = False,
+        paths: set[str] | None = None,
     ) -> Outcome:
         """What became of ``files``.
 
@@ -68,9 +79,15 @@ class Judge:
             harm: what the damage may cost, to the stream with this id if to one.
             instead: may be shown in place of what was, where that is documented.
             again: flush, merge all segments, close and open once more.
+            paths: those to look at; None: all.
         """
         outcome = self.outcome = Outcome()
         self.rewrites = again
+        self.looked_at = {
+            path: producers
+            for path, producers in self.specimen.paths.items()
+            if paths is None or path in paths
+        }
         write_files(self.folder, files)
         self._verify()
         self.is_rolled_back = instead is not None
@@ -87,7 +104,7 @@ class Judge:
         return outcome
 
     def _verify(self) -> None:
-        verification = Verification(self.folder, probe=False)
+        verification = Verification(self.folder)
         for _ in verification.run():
             pass
         self.outcome.findings = [
@@ -102,7 +119,7 @@ class Judge:
             return {}
         self.outcome.opened = "read-only" if store.read_only else "writable"
         try:
-            shown = observe(store, self.specimen.paths)
+            shown = observe(store, self.looked_at)
             self._list(store, shown, instead)
             if store.read_only:
                 self.outcome.error = str(store._engine.operations.write_refusal)
@@ -123,7 +140,11 @@ class Judge:
         except StorageError:
             return
         for path in listed ^ _live(self.specimen.shown):
-            if path in listed ^ _live(instead) and not shown[path].trouble:
+            if path not in listed ^ _live(instead):
+                continue
+            if path not in shown:
+                shown[path] = observe_path(store, path, self.specimen.paths.get(path, set()))
+            if not shown[path].trouble:
                 self._broken(f"the list {'has' if path in listed else 'lacks'} {path[:60]}")
 
     def _write(self, store: FileBackedStreamStore, shown: dict[str, Shown]) -> None:
@@ -209,12 +230,13 @@ class Judge:
 
     def _require_unchanged(self, files: Files) -> None:
         """What could not be told to be whole was not touched: repair may need it."""
-        for name, content in read_files(self.folder).items():
+        left = read_files(self.folder)
+        for name, content in left.items():
             if name == LMDB and files.get(name, b"") == content[: len(files.get(name, b""))]:
                 continue  # LMDB may be made, or filled up, to be opened
             if files.get(name) != content:
                 self._broken(f"{self.outcome.opened}, but {name} was changed or made")
-        for name in files.keys() - read_files(self.folder).keys():
+        for name in files.keys() - left.keys():
             self._broken(f"{self.outcome.opened}, but {name} was removed")
 
     def _broken(self, what: Any) -> None:
