@@ -221,7 +221,8 @@ def _check_format(path: Path, raw: bytes) -> bytes:
     if found.format > FORMAT_VERSION:
         raise UnknownFormat(
             f"{path}: written in format {found.format}, and this version knows formats up to "
-            f"{FORMAT_VERSION}; upgrade durastream"
+            f"{FORMAT_VERSION}; upgrade durastream (if no newer version ever opened it, FORMAT is "
+            "damaged, which has no checksum: put its number right, then run `durastream verify`)"
         )
     return store_id
 

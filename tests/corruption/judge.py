@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from durastream.engine.errors import StorageError
+from durastream.engine.errors import StorageError, UnknownFormat
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.verify import Verification
 from durastream.protocol.errors import StreamError
@@ -105,8 +105,12 @@ class Judge:
 
     def _verify(self) -> None:
         verification = Verification(self.folder)
-        for _ in verification.run():
-            pass
+        try:
+            for _ in verification.run():
+                pass
+        except UnknownFormat as error:  # said instead of any report
+            self.outcome.findings = [str(error)]
+            return
         self.outcome.findings = [
             str(found) for found in verification.report.findings if found.severity == "damage"
         ]

@@ -11,6 +11,7 @@ from corruption.classes import Harm
 from corruption.judge import Judge
 from corruption.matrix import Matrix
 from corruption.mutation import damage
+from corruption.repairing import RepairJudge
 from corruption.worker import Worker
 from durastream.engine.ranges import RangeReader
 
@@ -69,6 +70,18 @@ def test_the_judge_notices_what_is_wrong(matrix, tmp_path, monkeypatch, promise,
         monkeypatch.setattr("durastream.engine.metadata.Metadata.find", lambda *_: None)
     outcome = judge.judge(matrix.specimen.files, Harm.UNREAD)
     assert any(promise in what for what in outcome.broken)
+
+
+def test_a_hit_in_the_number_of_the_format_is_explained(matrix, tmp_path):
+    """FORMAT has no checksum: it may be that of a newer version, which nobody here may touch."""
+    files = {**matrix.specimen.files}
+    files["FORMAT"] = files["FORMAT"].replace(b'"format":1,', b'"format":3,')
+    outcome = Judge(matrix.specimen, tmp_path / "data").judge(files, Harm.STORE)
+    assert (outcome.opened, outcome.broken) == ("refused", [])
+    for told in (outcome.error, *outcome.findings):
+        assert "FORMAT is damaged" in told
+    assert RepairJudge(matrix.specimen, tmp_path / "repaired").judge(files, None) == []
+    assert (tmp_path / "repaired" / "FORMAT").read_bytes() == files["FORMAT"]
 
 
 def _other_bytes(reader, start, size_max, *, whole_messages):
