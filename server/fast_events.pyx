@@ -52,6 +52,7 @@ cdef class Event:
 
 
 @cython.final
+@cython.boundscheck(True)
 cdef class Feeds:
     def __init__(self, FastPath path not None, service, Answers answers not None, state, loop):
         self.path, self.service, self.answers, self.state = path, service, answers, state
@@ -160,6 +161,7 @@ cdef class Feeds:
 
 
 @cython.final
+@cython.boundscheck(True)
 cdef class Feed:
     # -- from the store -------------------------------------------------------------------
 
@@ -315,8 +317,9 @@ cdef class Reader:
         self.finish()
 
     cdef int leave(self) except -1:
-        if self.feed is not None:
-            self.feed.remove(self)
+        cdef Feed feed = self.feed          # held: it may end with its last reader
+        if feed is not None:
+            feed.remove(self)
         return 0
 
     cdef int finish(self) except -1:
@@ -338,13 +341,14 @@ cdef class Reader:
 
     cdef int set_full(self, bint is_full) except -1:
         """Whether the client takes what was written."""
+        cdef Feed feed = self.feed
         self.is_full = is_full
         if self.outlet is not None:
             self.outlet.set_full(is_full)
-        elif self.feed is not None and not is_full:
+        elif feed is not None and not is_full:
             self.feeds.now = self.feeds.loop.time()
-            self.feed.cursor = self.feeds.cursor()
-            self.feed.serve(self)
+            feed.cursor = self.feeds.cursor()
+            feed.serve(self)
         return 0
 
     cdef bint check(self, double now) except -1:

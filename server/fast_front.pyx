@@ -208,11 +208,12 @@ cdef class FastConnection:
         self.front.server_state.connections.add(self)
 
     def connection_lost(self, exc):
+        cdef Reader reader = self.reader
         self.transport = None
         self.rest, self.out = b"", None
-        if self.reader is not None:
-            self.reader.lose()
-            self.reader = None
+        self.reader = None
+        if reader is not None:
+            reader.lose()
         self.front.connections.discard(self)
         self.front.server_state.connections.discard(self)
         if self.parser is not None:
@@ -255,13 +256,14 @@ cdef class FastConnection:
             self.transport.pause_reading()
 
     def resume_writing(self):
+        cdef Reader reader = self.reader    # held: its last event ends it
         self.is_full = False
         if self.is_cold:
             self.parser.resume_writing()
             return
         self.since = self.front.now
-        if self.reader is not None:
-            self.reader.set_full(False)
+        if reader is not None:
+            reader.set_full(False)
         else:
             self.go_on()
 
