@@ -16,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy
 import pytest
@@ -121,6 +123,31 @@ class TestOneAppend:
             os.fdatasync(file)
 
         benchmark.pedantic(write, rounds=300, warmup_rounds=20)
+        os.close(file)
+
+    def test_raw_in_another_thread(self, benchmark, tmp_path):
+        """Handed to a thread and back, as every engine must that has a committer."""
+        file = os.open(tmp_path / "raw", os.O_RDWR | os.O_CREAT)
+        os.pwrite(file, bytes(4096 * 400), 0)
+        os.fsync(file)
+        pages = iter(range(400))
+        wanted, done = SimpleQueue(), SimpleQueue()
+
+        def commit():
+            while (page := wanted.get()) is not None:
+                os.pwrite(file, MESSAGE.ljust(4096, b"\0"), 4096 * page)
+                os.fdatasync(file)
+                done.put(page)
+
+        def write():
+            wanted.put(page := next(pages))
+            assert done.get() == page
+
+        committer = threading.Thread(target=commit)
+        committer.start()
+        benchmark.pedantic(write, rounds=300, warmup_rounds=20)
+        wanted.put(None)
+        committer.join()
         os.close(file)
 
 
