@@ -25,7 +25,7 @@ PLAN = Plan(
 # What a run must have done, to show anything.
 LOAD = (
     "acknowledged writes", "reads compared", "reads before what is kept", "creations", "deletions",
-    "forks", "kills", "requests without an answer", "backup runs", "verify runs", "restore runs",
+    "forks", "kills", "backup runs", "verify runs", "restore runs",
 )  # fmt: skip
 TEXT = {"Content-Type": "text/plain"}
 
