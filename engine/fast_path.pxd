@@ -21,7 +21,8 @@ cdef class Shown:
 
 @cython.final
 cdef class FastPath:
-    cdef object engine, operations, lock, now, catalog
+    cdef object engine, operations, lock, clock
+    cdef dict bindings              # the catalog's
     cdef Log log
     cdef Projection projection
     cdef int depth_max              # nesting of JSON bodies
@@ -59,6 +60,7 @@ cdef class FastPath:
     cdef int unpark(self, bytes path, object waiter) except -1
     # What HEAD tells, if that is all there is to tell; None: ask the store.
     cdef Shown look(self, const char *path, Py_ssize_t path_size)
+    cdef int64_t now_ms(self) except? -1
     cdef Entry shown_entry(self, str path)
     cdef list pieces(self, Entry entry, uint64_t start, uint64_t end)
     cdef Entry plain_entry(self, str path, const char *content_type, Py_ssize_t size)

@@ -42,9 +42,9 @@ cdef class FastPath:
     def __init__(self, engine):
         self.engine = engine
         self.operations = engine.operations
-        self.catalog = engine.catalog
+        self.bindings = engine.catalog.bindings
         self.lock = engine.lock
-        self.now = engine.now
+        self.clock = None if engine.tells_disk_time else engine.now
         self.log = engine.log
         self.projection = engine.projection
         self.depth_max = engine.limits.json_depth_max
@@ -93,9 +93,11 @@ cdef class FastPath:
         """The stream, if nothing of it or of the store stands against an append of this type."""
         if not self.engine.is_usable:
             return None
-        if self.operations.write_refusal or self.operations.growth_refusal:
+        if self.operations.write_refusal is not None:
             return None
-        cdef Binding binding = self.catalog.bindings.get(path)
+        if self.operations.growth_refusal is not None:
+            return None
+        cdef Binding binding = self.bindings.get(path)
         if binding is None:
             return None
         cdef Entry entry = binding.reserved
@@ -164,7 +166,7 @@ cdef class FastPath:
 
     cdef Entry shown_entry(self, str path):
         """The stream, if all that readers are shown of it lies under its own id."""
-        cdef Binding binding = self.catalog.bindings.get(path)
+        cdef Binding binding = self.bindings.get(path)
         if binding is None or not self.engine.is_usable or self.engine.lost is not None:
             return None
         cdef Entry entry = binding.visible
@@ -245,8 +247,13 @@ cdef class FastPath:
         self, Entry entry, const void *data, uint64_t size, object sizes
     ) except? 0:
         return log_plain_append(
-            self.log, self.projection, entry, data, size, sizes, self.now()
+            self.log, self.projection, entry, data, size, sizes, self.now_ms()
         )
+
+    cdef int64_t now_ms(self) except? -1:
+        if self.clock is not None:
+            return self.clock()
+        return self.log.disk.ops.wall_ms(self.log.disk.context)
 
     cdef uint64_t append_json(self, Entry entry, const char *body, Py_ssize_t size) except? 0:
         """As ``payload.prepare_payload``; one value alone, the usual case, without its objects."""

@@ -78,6 +78,7 @@ class FileEngine:
         self.limits = limits
         self.options = options
         self.disk = PosixDisk() if disk is None else disk
+        self.tells_disk_time = clock is None
         self.now = StepClock(self.disk.wall_ms if clock is None else clock)
         self.has_threads = threads
         self.lock = threading.Lock()
