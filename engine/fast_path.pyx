@@ -236,7 +236,7 @@ cdef class FastPath:
         cdef Binding binding
         with self.lock:
             self.engine.parked.discard(waiter)
-            binding = self.catalog.bindings.get(path.decode("ascii"))
+            binding = self.bindings.get(path.decode("ascii"))
             if binding is not None and binding.visible is not None:
                 binding.visible.unpark(waiter)
         return 0

@@ -60,6 +60,8 @@ cdef class FastConnection:
     cdef Reader reader              # while events are the answer
     cdef size_t due                 # answers that wait for the log
     cdef bint wants_parser          # as soon as nothing is due
+    cdef bint has_begun             # ``rest`` is a part of a request that waits for more
+    cdef bint is_held               # nothing is read from the transport
     cdef bint is_full               # the client does not take what was written
     cdef bint is_ending
     cdef bint was_used
@@ -75,5 +77,6 @@ cdef class FastConnection:
     cdef int write(self) except -1
     cdef int flush(self) except -1
     cdef int hand_over(self, bytes data) except -1
+    cdef int hold(self) except -1
     cdef int go_on(self) except -1
     cdef int check(self, double now) except -1

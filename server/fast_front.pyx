@@ -253,7 +253,7 @@ cdef class FastConnection:
         if self.reader is not None:
             self.reader.set_full(True)
         else:
-            self.transport.pause_reading()
+            self.hold()
 
     def resume_writing(self):
         cdef Reader reader = self.reader    # held: its last event ends it
@@ -291,17 +291,16 @@ cdef class FastConnection:
             if taken <= 0:
                 break
             done += <size_t>taken
-        if done > 0:
-            self.was_used = True
+        if done > 0 or not self.has_begun:
             self.since = self.front.now
-        elif taken == 0 and PyBytes_GET_SIZE(self.rest) == 0:
-            self.since = self.front.now     # a head begins
+        self.was_used = self.was_used or done > 0
+        self.has_begun = done < size
         if taken == SCAN_UNKNOWN:
             self.write()
             return self.hand_over(data[done:])
         self.rest = data[done:] if done < size else b""
         if self.due >= DUE_MAX:
-            self.transport.pause_reading()
+            self.hold()
         self.write()
         return 0
 
@@ -432,8 +431,15 @@ cdef class FastConnection:
         if self.due == 0 and self.transport is not None:
             if self.is_ending:
                 self.transport.close()
-            elif self.wants_parser or PyBytes_GET_SIZE(self.rest) > 0:
+            elif self.is_held:
                 self.go_on()
+        return 0
+
+    cdef int hold(self) except -1:
+        """Take nothing more, until ``go_on``."""
+        self.is_held = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
         return 0
 
     cdef int go_on(self) except -1:
@@ -445,7 +451,7 @@ cdef class FastConnection:
             return 0
         if self.transport.is_closing():
             return 0
-        self.rest = b""
+        self.rest, self.is_held = b"", False
         self.transport.resume_reading()
         if self.wants_parser:
             self.wants_parser = False
@@ -459,8 +465,7 @@ cdef class FastConnection:
         if self.due > 0:
             self.wants_parser = True
             self.rest = data
-            self.transport.pause_reading()
-            return 0
+            return self.hold()
         self.is_cold = self.was_used = True
         if self.parser is None:
             self.parser = self.front.make_parser()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+
 import pytest
 
 from durastream.server.http import make_http_protocol
@@ -296,6 +298,16 @@ def test_a_head_that_does_not_come_is_408(impatient):
         connection.send(b"GET /v1/stre")
         check_refusal(connection.answer(), 408)
         assert connection.is_ended()
+
+
+def test_a_head_that_comes_byte_by_byte_is_408(impatient):
+    with Connection(impatient.port) as connection:
+        connection.send(b"GET /")
+        for _ in range(250):
+            if select.select([connection.socket], [], [], 0.02)[0]:
+                break
+            connection.send(b"a")
+        check_refusal(connection.answer(), 408)
 
 
 def test_a_connection_without_a_request_is_closed(impatient):
