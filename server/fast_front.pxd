@@ -1,20 +1,13 @@
 # The compiled front end: see fast_front.pyx.
 cimport cython
-from cpython.object cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 
 from ..engine.fast_path cimport FastPath
+from .due_queue cimport DueQueue
 from .fast_answers cimport Answers
 from .fast_events cimport Feeds, Reader
 from .scanner cimport Head
-
-
-# An answer to an append that waits for the log. ``connection`` is a counted reference.
-cdef struct Due:
-    uint64_t lsn
-    uint64_t tail
-    PyObject *connection
 
 
 @cython.final
@@ -33,8 +26,7 @@ cdef class FastFront:
     cdef size_t path_size_max
     cdef uint64_t body_size_max
     cdef bint any_origin            # answers do not depend on the Origin
-    cdef Due *due                   # a queue, in order of LSN
-    cdef size_t due_head, due_count, due_capacity
+    cdef DueQueue due
     cdef set connections
     cdef double now                 # of the loop's clock, as of the last look at all connections
     cdef double keep_alive
@@ -43,8 +35,6 @@ cdef class FastFront:
     cdef bint is_ready(self) except -1
     cdef int attach(self) except -1
     cdef bint is_hot_path(self, const Head *head) noexcept
-    cdef int reserve(self) except -1
-    cdef void push(self, uint64_t lsn, uint64_t tail, FastConnection connection) noexcept
     cdef FastConnection pop(self)
 
 

@@ -47,6 +47,9 @@ class FastFront:
     def close(self) -> None:
         """The loop serves no more."""
 
+    def busy(self) -> int:
+        """Requests under way here: appends that wait for the log, and readers of events."""
+
     def watch(self) -> None:
         """End connections that take too long; calls itself again."""
 

@@ -9,11 +9,9 @@ order of the log; what is due on a connection is written once per commit.
 """
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memmove
+from libc.string cimport memcmp
 
 from .scanner cimport (
     METHOD_HEAD,
@@ -42,10 +40,6 @@ cdef enum:
 
 @cython.final
 cdef class FastFront:
-    def __cinit__(self):
-        self.due = NULL
-        self.due_head = self.due_count = self.due_capacity = 0
-
     def __init__(self, app, options, make_parser, config, server_state, loop):
         self.app, self.options, self.loop = app, options, loop
         self.make_parser = make_parser
@@ -58,16 +52,11 @@ cdef class FastFront:
         self.path_size_max = settings.limits.path_size_max
         self.body_size_max = min(settings.limits.body_size_max, BODY_SIZE_MAX)
         self.any_origin = settings.cors is None or settings.cors.is_open
+        self.due = DueQueue()
         self.connections = set()
         self.now = loop.time()
         self.attach()
         self.watch()
-
-    def __dealloc__(self):
-        cdef size_t i
-        for i in range(self.due_count):
-            Py_DECREF(<object>self.due[self.due_head + i].connection)
-        free(self.due)
 
     def connect(self):
         """A protocol for one more connection."""
@@ -102,12 +91,13 @@ cdef class FastFront:
         if self.path is None:
             self.attach()
         if self.limit_concurrency is not None:
-            busy = len(self.server_state.tasks) + self.due_count
-            if self.feeds is not None:
-                busy += self.feeds.count
-            if busy >= self.limit_concurrency:
+            if len(self.server_state.tasks) + self.busy() >= self.limit_concurrency:
                 return False
         return self.path is not None
+
+    def busy(self):
+        """Requests under way here: appends that wait for the log, and readers of events."""
+        return self.due.count + (0 if self.feeds is None else self.feeds.count)
 
     cdef bint is_hot_path(self, const Head *head) noexcept:
         """Whether a path is a stream's name as it stands: no dot segments, nothing reserved."""
@@ -129,8 +119,8 @@ cdef class FastFront:
         cdef uint64_t tail, visible = self.path.visible_lsn()
         cdef FastConnection connection
         cdef list touched = []
-        while self.due_count > 0 and self.due[self.due_head].lsn <= visible:
-            tail = self.due[self.due_head].tail
+        while self.due.is_ready(visible):
+            tail = self.due.first_tail()
             connection = self.pop()
             if connection.out is None:
                 touched.append(connection)
@@ -142,41 +132,14 @@ cdef class FastFront:
         """Nothing of what waits will become durable."""
         cdef FastConnection connection
         answer = self.answers.refusal(refusal(make_error()))
-        while self.due_count > 0:
+        while self.due.count > 0:
             connection = self.pop()
             connection.put(answer)
             connection.flush()
 
-    cdef int reserve(self) except -1:
-        """Room for one more answer due; after it, ``push`` cannot fail."""
-        cdef Due *grown
-        cdef size_t capacity
-        if self.due_head + self.due_count < self.due_capacity:
-            return 0
-        if self.due_head > self.due_capacity // 2:
-            memmove(self.due, self.due + self.due_head, self.due_count * sizeof(Due))
-            self.due_head = 0
-            return 0
-        capacity = max(<size_t>64, 2 * self.due_capacity)
-        grown = <Due *>realloc(self.due, capacity * sizeof(Due))
-        if grown == NULL:
-            raise MemoryError("no memory for the queue of answers")
-        self.due, self.due_capacity = grown, capacity
-        return 0
-
-    cdef void push(self, uint64_t lsn, uint64_t tail, FastConnection connection) noexcept:
-        Py_INCREF(connection)
-        self.due[self.due_head + self.due_count] = Due(lsn, tail, <PyObject *>connection)
-        self.due_count += 1
-        connection.due += 1
-
     cdef FastConnection pop(self):
-        cdef PyObject *kept = self.due[self.due_head].connection
-        cdef FastConnection connection = <FastConnection>kept
-        self.due_count -= 1
-        self.due_head = self.due_head + 1 if self.due_count else 0
+        cdef FastConnection connection = <FastConnection>self.due.pop()
         connection.due -= 1
-        Py_DECREF(connection)
         return connection
 
     # -- time -----------------------------------------------------------------------------
@@ -329,7 +292,7 @@ cdef class FastConnection:
     cdef bint append(self, const Head *head, const char *body) except -1:
         """Append; False if the application has to."""
         cdef uint64_t tail = 0, lsn
-        self.front.reserve()
+        self.front.due.reserve()
         lsn = self.front.path.append(
             head.path.data, <Py_ssize_t>head.path.size,
             head.content_type.data, <Py_ssize_t>head.content_type.size,
@@ -337,7 +300,8 @@ cdef class FastConnection:
         )
         if lsn == 0:
             return False
-        self.front.push(lsn, tail, self)
+        self.front.due.push(lsn, tail, self)
+        self.due += 1
         self.front.server_state.total_requests += 1
         return True
 

@@ -12,6 +12,7 @@ tests/wire/test_uvicorn_internals.py pins what this file uses of uvicorn.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
@@ -72,6 +73,7 @@ class StreamHttpProtocol(PatientProtocol):
         self._active: Cycle | None = None
         self._is_whole = False  # no byte of another request came behind the last one
         self._was_upgraded = False
+        self.busy_elsewhere: Callable[[], int] = int  # requests under way that have no task
 
     # -- for a front end that parses some requests itself ----------------------------------
 
@@ -85,6 +87,9 @@ class StreamHttpProtocol(PatientProtocol):
             and not (self.pipeline or self.is_deaf or self.is_ending or self._was_upgraded)
             and not self.transport.is_closing()
         )
+
+    def _is_busy(self, limit: int) -> bool:
+        return len(self.tasks) + self.busy_elsewhere() >= limit
 
     def leave(self) -> None:
         """The next request is another's: nobody waits for it here."""
@@ -220,7 +225,7 @@ class StreamHttpProtocol(PatientProtocol):
         self.scope["raw_path"] = self.root_path.encode("ascii") + path
         self.scope["query_string"] = query
         app = cast(Application, self.app)
-        if self.limit_concurrency is not None and len(self.tasks) >= self.limit_concurrency:
+        if self.limit_concurrency is not None and self._is_busy(self.limit_concurrency):
             busy = text_answer(503, "too many requests at once: try again", (b"retry-after", b"1"))
             app = answering(busy, self.options.base_headers)
         self._begin_cycle(app)

@@ -86,7 +86,10 @@ class Serving(uvicorn.Server):
         parser = self._parser
 
         def make_parser() -> StreamHttpProtocol:
-            return parser(config, server_state, app_state, _loop)
+            made = parser(config, server_state, app_state, _loop)
+            if self._front is not None:
+                made.busy_elsewhere = self._front.busy
+            return made
 
         if self._is_plain:
             return make_parser()
