@@ -31,7 +31,7 @@ def test_histories_of_crashes(part):
         failure = simulate.run(seed, GENERATIONS, counts)
         assert failure is None, failure
     for happened in ("power losses", "kills", "orderly ends", "reads", "comparisons"):
-        assert counts[happened] > 10, f"the simulation saw few {happened}"
+        assert counts[happened] > 3, f"the simulation saw few {happened}"
     assert counts["appends by a front end"] > 5
     assert sum(count for name, count in counts.items() if name.startswith("fault: ")) > 50
 
