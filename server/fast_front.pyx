@@ -312,8 +312,9 @@ cdef class FastConnection:
         cdef list parts
         if self.due > 0 or head.content_length > 0:
             return False            # answers keep the order of requests
-        if head.method != METHOD_HEAD and memmem(offset, size, b"live=", 5) != NULL:
-            return self.follow(head)
+        if head.method != METHOD_HEAD and size > 0:
+            if memmem(offset, size, b"live=", 5) != NULL:
+                return self.follow(head)
         if head.method == METHOD_HEAD:
             shown = self.front.path.look(head.path.data, <Py_ssize_t>head.path.size)
             if shown is None:
