@@ -93,9 +93,9 @@ def observe(store: Store) -> dict[str, Any]:
         if found is None:
             continue
         state = [
-            found.content_type, found.current_offset, found.closed, found.closed_by,
-            found.last_seq, found.ttl_seconds, found.forked_from, found.fork_offset,
-            found.ref_count, found.soft_deleted,
+            found.created_at, found.content_type, found.current_offset, found.closed,
+            found.closed_by, found.last_seq, found.ttl_seconds, found.forked_from,
+            found.fork_offset, found.ref_count, found.soft_deleted,
         ]  # fmt: skip
         if not found.soft_deleted:
             state.append(contents(store, path))

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from durastream.engine.errors import StreamQuarantined
 from durastream.engine.fast_path import FastPath
 from durastream.engine.file_store import FileBackedStreamStore
 from durastream.engine.plain_append import RECORD_KIND, encoded_meta
-from durastream.engine.records import AppendMeta, Kind, encode
+from durastream.engine.records import AppendMeta, Kind, QuarantineMeta, encode
 from durastream.protocol.errors import StreamError
 
 A, J = "/a", "/j"
@@ -198,6 +199,18 @@ def test_what_it_does_not_know_it_leaves_alone(stores, fast):
     assert fast.try_append(b"/a", b"TEXT/plain", b"x") is None  # the same type, but not its bytes
     assert fast.try_append(b"/a", b"text/plai", b"x") is None
     assert store._engine.log.staged_lsn == staged
+
+
+def test_a_damaged_stream_is_left_to_the_store(stores, fast):
+    store = stores[0]
+    store.append(A, b"whole")
+    entry = store._engine.catalog.bindings[A].reserved
+    assert fast.try_append(b"/a", b"text/plain", b"x") is not None
+    entry.quarantine = QuarantineMeta(5, "a segment")
+    assert fast.try_append(b"/a", b"text/plain", b"x") is None
+    assert fast.try_read(b"/a") is None
+    with pytest.raises(StreamQuarantined):
+        store.append(A, b"x")
 
 
 def test_a_store_that_may_not_write_leaves_all_to_the_store(stores, fast):
