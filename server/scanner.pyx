@@ -137,7 +137,7 @@ cdef Py_ssize_t scan_header(
     if end - p < 2:
         return SCAN_MORE
     at[0] = p + 2
-    while p > value.data and (p[-1] == c" " or p[-1] == c"\t"):
+    while p > value.data and ((p - 1)[0] == c" " or (p - 1)[0] == c"\t"):
         p -= 1
     value.size = p - value.data
     return 1 if note_header(name, value, head, has_host) else SCAN_UNKNOWN
